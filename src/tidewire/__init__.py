@@ -1,0 +1,3 @@
+"""Tidewire: realtime for teams with a PostgreSQL."""
+
+__version__ = "0.1.0"

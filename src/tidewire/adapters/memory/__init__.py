@@ -1,0 +1,4 @@
+"""Ports kept in this process's memory.
+
+Nothing here survives a restart.
+"""

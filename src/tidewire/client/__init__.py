@@ -1,0 +1,4 @@
+"""The Python client: connection, channels, events.
+
+Nothing of the server is imported here.
+"""

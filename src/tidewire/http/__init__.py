@@ -1,0 +1,4 @@
+"""HTTP routes by subject.
+
+SQL is reached through ports only.
+"""
