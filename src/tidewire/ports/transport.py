@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
+
+import msgspec
 
 
 class Transport(Protocol):
     """Carries whole messages to one peer.
 
-    Promise: what `write` takes is sent in order or the connection ends; nothing blocks. A
-    peer that does not read is cut off once its bounded buffer is full (the receiver's
-    `connection_lost` follows, later, never from within `write`).
+    Promise: what `write` takes is sent in order, or the connection ends; nothing blocks. A
+    peer that does not read is cut off once its bounded buffer is full; the receiver's
+    `connection_lost` follows later, never from within `write`.
+
+    Attributes:
+        supports_deflate: Whether prebuilt compressed frames may be written (the peer
+            negotiated permessage-deflate).
+        last_heard_s: Monotonic seconds (of the event loop's clock) at which anything last
+            came from the peer.
     """
 
     supports_deflate: bool
-    """Whether prebuilt compressed frames may be written (permessage-deflate was negotiated)."""
+    last_heard_s: float
 
     def write(self, data: bytes) -> None:
-        """Send prebuilt wire frames (one or several, concatenated), as they are."""
-        ...
-
-    def send_text(self, payload: bytes) -> None:
-        """Send one text message, UTF-8."""
+        """Send prebuilt WebSocket frames (one or several, concatenated), as they are."""
         ...
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close with a code. A second call is fine."""
+        """Close with a close frame. A second call is fine."""
+        ...
+
+    def abort(self) -> None:
+        """End the connection at once, without a close frame."""
         ...
 
     def ping(self) -> None:
-        """Ask the peer for a sign of life."""
-        ...
-
-    @property
-    def last_heard_s(self) -> float:
-        """Monotonic seconds at which anything last came from the peer."""
+        """Ask the peer for a sign of life; the answer moves `last_heard_s`."""
         ...
 
 
 class MessageReceiver(Protocol):
-    """What a transport hands its messages to."""
+    """What a transport hands its messages to. Must not raise and must not block."""
 
-    def message_received(self, payload: bytes, *, is_text: bool) -> None:
-        """One whole message, text already proven to be UTF-8."""
+    def message_received(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - called once per message; keywords cost
+        """One whole message; text is proven UTF-8."""
         ...
 
-    def connection_lost(self, *, close_code: int | None) -> None:
-        """The connection ended; called once.
+    def connection_lost(self, close_code: int | None) -> None:
+        """The connection ended; called exactly once.
 
         Args:
-            close_code: What the peer's close frame said (1005 when it gave none); None when
+            close_code: What the peer's close frame said (1005 when it held none); None when
                 the connection ended without one.
         """
         ...
+
+
+class UpgradeRequest(msgspec.Struct, frozen=True):
+    """A request to speak WebSocket, its head parsed, not yet answered.
+
+    Attributes:
+        path: Without query, percent-decoded.
+        query: Query parameters, decoded; the last of equal names wins.
+        headers: Names in lower case; equal names joined by ", ".
+        peer: Address of the peer for logs and limits, such as ``127.0.0.1``.
+    """
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    peer: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why an upgrade is not granted.
+
+    Attributes:
+        status: HTTP status.
+        body: JSON or empty.
+        delay_s: Seconds to wait before answering, to slow a client that tries again at once.
+    """
+
+    status: int
+    body: bytes = b""
+    delay_s: float = 0.0
+
+
+Accept = Callable[[Transport], MessageReceiver]
+"""Called once the 101 is written; what it returns takes the messages."""
+
+Acceptor = Callable[[UpgradeRequest], Accept | Refusal | Awaitable[Accept | Refusal]]
+"""Decides on an upgrade; answers at once where it can."""
