@@ -1,0 +1,174 @@
+"""Who gets what: sets of members, written to in coalesced slices.
+
+Theory of operation. An `Audience` is a set of members that get the same frames. `offer` only
+notes a frame; at the end of the event loop's turn the `Fanout` joins each audience's pending
+frames into one run of bytes per wire form and writes that run to every member with one call. A
+turn writes to at most `SLICE_WRITES` members, then lets the loop read sockets and goes on: a
+large audience delays nobody's heartbeat, and frames offered meanwhile gather into the next run.
+Coalescing is what makes many small messages cheap (one system call for all of a turn's frames).
+
+Order: members get an audience's frames in the order offered. A member that joins while frames
+are pending gets only those offered after it joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from tidewire.engine.fanout import LANES, FanoutFrame
+
+SLICE_WRITES = 256
+
+
+class Member(Protocol):
+    """One receiver of an audience.
+
+    Attributes:
+        lane: Its wire form.
+        write: Takes prebuilt WebSocket frames; never blocks, never raises.
+    """
+
+    @property
+    def lane(self) -> int:
+        """Its wire form, one of the lanes."""
+        ...
+
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Takes prebuilt WebSocket frames; never blocks, never raises."""
+        ...
+
+
+class Audience:
+    """A set of members that all get the same frames."""
+
+    __slots__ = ("_exceptions", "_fanout", "_lanes", "_pending")
+
+    def __init__(self, fanout: Fanout) -> None:
+        self._fanout = fanout
+        self._lanes: list[dict[Member, None]] = [{} for _ in range(LANES)]
+        self._pending: list[FanoutFrame] = []
+        # Members who get only part of what is pending: the indexes they must not get.
+        self._exceptions: dict[Member, set[int]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes))
+
+    def __contains__(self, member: Member) -> bool:
+        return member in self._lanes[member.lane]
+
+    def add(self, member: Member) -> None:
+        """Let `member` have every frame offered from now on."""
+        self._lanes[member.lane][member] = None
+        if self._pending:
+            self._exceptions[member] = set(range(len(self._pending)))
+
+    def discard(self, member: Member) -> None:
+        """Let `member` have nothing more, also nothing pending. Absent is fine."""
+        self._lanes[member.lane].pop(member, None)
+        self._exceptions.pop(member, None)
+        self._fanout.forget(self, member)
+
+    def offer(self, frame: FanoutFrame, skip: Member | None = None) -> None:
+        """Queue a frame for all members but `skip`; written at the end of the loop's turn."""
+        if skip is not None:
+            self._exceptions.setdefault(skip, set()).add(len(self._pending))
+        self._pending.append(frame)
+        if len(self._pending) == 1:
+            self._fanout.schedule(self)
+
+    def take_runs(self) -> list[Run]:
+        """All that is pending as runs of bytes with their receivers; nothing is pending then."""
+        pending, self._pending = self._pending, []
+        exceptions, self._exceptions = self._exceptions, {}
+        runs: list[Run] = []
+        for lane, members in enumerate(self._lanes):
+            if not members:
+                continue
+            data = b"".join([frame.for_lane(lane) for frame in pending])
+            receivers = members.copy()
+            for member, withheld in exceptions.items():
+                if receivers.pop(member, self) is self:
+                    continue
+                own = [f.for_lane(lane) for i, f in enumerate(pending) if i not in withheld]
+                if own:
+                    runs.append(Run(self, b"".join(own), {member: None}))
+            if data and receivers:
+                runs.append(Run(self, data, receivers))
+        return runs
+
+
+class Run:
+    """Bytes on their way to receivers that did not get them yet."""
+
+    __slots__ = ("audience", "data", "receivers")
+
+    def __init__(self, audience: Audience, data: bytes, receivers: dict[Member, None]) -> None:
+        self.audience = audience
+        self.data = data
+        self.receivers = receivers
+
+
+class Fanout:
+    """Writes what audiences have pending, in slices, at the end of each loop turn.
+
+    Bound: what is pending for an audience is bounded by what its senders' connections may send
+    in one turn; what is written goes into each transport's own bounded buffer.
+    """
+
+    __slots__ = ("_dirty", "_loop", "_runs", "_scheduled", "bytes_written", "frames_written")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[Audience] = []
+        self._runs: deque[Run] = deque()
+        self._scheduled = False
+        self.frames_written = 0
+        self.bytes_written = 0
+
+    def schedule(self, audience: Audience) -> None:
+        """Note that `audience` has something pending."""
+        self._dirty.append(audience)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def forget(self, audience: Audience, member: Member) -> None:
+        """Write nothing more of `audience` to `member`."""
+        for run in self._runs:
+            if run.audience is audience:
+                run.receivers.pop(member, None)
+
+    def flush(self) -> None:
+        """Write everything now; for the end of life and for tests."""
+        while self._dirty or self._runs:
+            self._write_slice()
+
+    def _turn(self) -> None:
+        self._write_slice()
+        self._scheduled = bool(self._runs or self._dirty)
+        if self._scheduled:
+            self._loop.call_soon(self._turn)
+
+    def _write_slice(self) -> None:
+        runs = self._runs
+        if not runs:
+            dirty, self._dirty = self._dirty, []
+            for audience in dirty:
+                runs.extend(audience.take_runs())
+        budget = SLICE_WRITES
+        while runs and budget > 0:
+            run = runs[0]
+            receivers, data = run.receivers, run.data
+            count = min(budget, len(receivers))
+            next_receiver = receivers.popitem
+            for _ in range(count):
+                next_receiver()[0].write(data)
+            budget -= count
+            self.frames_written += count
+            self.bytes_written += count * len(data)
+            if not receivers:
+                runs.popleft()

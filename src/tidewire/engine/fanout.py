@@ -1,0 +1,92 @@
+"""One message's wire forms, each encoded once whatever the number of its receivers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tidewire.core.message import Message, PayloadEncoding
+from tidewire.protocol.phoenix.codec_binary import encode_user_broadcast
+from tidewire.protocol.phoenix.codec_json import encode_v1, encode_v2
+from tidewire.protocol.phoenix.payloads import broadcast_object
+from tidewire.protocol.websocket.frames import (
+    COMPRESS_MIN_BYTES,
+    binary_frame,
+    compressed_binary_frame,
+    compressed_text_frame,
+    text_frame,
+)
+
+# Wire forms ("lanes"): serializer 1 or 2, and whether compressed frames may be sent.
+LANE_V1, LANE_V2, LANE_V1_DEFLATE, LANE_V2_DEFLATE = range(4)
+LANES = 4
+_DEFLATE = 2
+_NOTHING = b""
+
+
+def lane_of(version: int, *, deflate: bool) -> int:
+    """The lane of a connection with this serializer version."""
+    return (version - 1) + (_DEFLATE if deflate else 0)
+
+
+Encoder = Callable[[int], tuple[bytes, bool] | None]
+"""Serializer version to (payload, is_text); None when that version gets nothing."""
+
+
+class FanoutFrame:
+    """One message's WebSocket frames, made on first use, once per lane."""
+
+    __slots__ = ("_encode", "_frames")
+
+    def __init__(self, encode: Encoder) -> None:
+        self._encode = encode
+        self._frames: list[bytes | None] = [None] * LANES
+
+    def for_lane(self, lane: int) -> bytes:
+        """The frame in this wire form; b"" when it gets nothing."""
+        frame = self._frames[lane]
+        if frame is None:
+            frame = self._frames[lane] = self._build(lane)
+        return frame
+
+    def _build(self, lane: int) -> bytes:
+        encoded = self._encode(1 + (lane & 1))
+        if encoded is None:
+            return _NOTHING
+        payload, is_text = encoded
+        if lane & _DEFLATE and len(payload) >= COMPRESS_MIN_BYTES:
+            return compressed_text_frame(payload) if is_text else compressed_binary_frame(payload)
+        return text_frame(payload) if is_text else binary_frame(payload)
+
+
+def push_frame(wire_topic: str, event: str, payload: bytes) -> FanoutFrame:
+    """A text push to all members: join_ref and ref are null."""
+
+    def encode(version: int) -> tuple[bytes, bool]:
+        make = encode_v1 if version == 1 else encode_v2
+        return make(wire_topic, event, payload), True
+
+    return FanoutFrame(encode)
+
+
+def broadcast_frame(wire_topic: str, message: Message) -> FanoutFrame:
+    """A broadcast, in the form that its sender's form asks for (wire specification 2.4)."""
+    if message.is_envelope:
+        return push_frame(wire_topic, "broadcast", message.body)
+
+    def encode(version: int) -> tuple[bytes, bool] | None:
+        if version == 1:
+            if message.encoding is PayloadEncoding.BINARY:
+                return None
+            envelope = broadcast_object(message.event, message.body, message.meta)
+            return encode_v1(wire_topic, "broadcast", envelope), True
+        data = encode_user_broadcast(
+            wire_topic, message.event, message.body, message.encoding, meta=message.meta
+        )
+        if data is not None:
+            return data, False
+        if message.encoding is PayloadEncoding.BINARY:
+            return None
+        envelope = broadcast_object(message.event, message.body, message.meta)
+        return encode_v2(wire_topic, "broadcast", envelope), True
+
+    return FanoutFrame(encode)

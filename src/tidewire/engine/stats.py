@@ -1,0 +1,41 @@
+"""Counters of one node, for metrics and tests. Plain integers: adding to one costs nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Stats(msgspec.Struct):
+    """What happened since the node started.
+
+    Attributes:
+        connections: Open now.
+        channels: Joined now.
+        subscriptions: Channels with postgres_changes now.
+        connections_total: Ever opened.
+        joins_total: Joins answered with ok.
+        joins_refused_total: Joins answered with an error.
+        messages_in_total: Frames from clients.
+        malformed_total: Frames dropped because they were none.
+        broadcasts_total: Broadcasts accepted.
+        broadcasts_refused_total: Broadcasts dropped or refused.
+        presence_total: Presence calls accepted.
+        changes_total: Row changes offered to at least one subscriber.
+        transactions_total: Transactions routed.
+        half_open_total: Connections ended because the peer fell silent.
+    """
+
+    connections: int = 0
+    channels: int = 0
+    subscriptions: int = 0
+    connections_total: int = 0
+    joins_total: int = 0
+    joins_refused_total: int = 0
+    messages_in_total: int = 0
+    malformed_total: int = 0
+    broadcasts_total: int = 0
+    broadcasts_refused_total: int = 0
+    presence_total: int = 0
+    changes_total: int = 0
+    transactions_total: int = 0
+    half_open_total: int = 0

@@ -1,0 +1,28 @@
+"""Reasons and texts of the wire, each in one place. Source: wire specification 1.4, 3.5, 3.8."""
+
+from __future__ import annotations
+
+from tidewire.core.errors import TokenError
+
+UNMATCHED_TOPIC = "unmatched topic"
+TOPIC_NAME_REQUIRED = "TopicNameRequired: You must provide a topic name"
+TOO_MANY_CHANNELS = "ChannelRateLimitReached: Too many channels"
+TOO_MANY_USERS = "Too many connected users"
+RESTARTING = "RealtimeRestarting: Realtime is restarting, please standby"
+INITIALIZING = "InitializingProjectConnection: Realtime is initializing the project connection"
+JOIN_CRASHED = "join crashed"
+API_KEY_MISSING = "API key is missing"
+PRESENCE_NOT_A_MAP = "Presence track payload must be a map"
+PAYLOAD_TOO_LARGE = "payload_size_exceeded"
+TRACK_TOO_LARGE = "Track message size exceeded"
+SUBSCRIBED = "Subscribed to PostgreSQL"
+
+
+def token_refused(error: TokenError) -> str:
+    """Why a join's token is refused."""
+    return f"{error.kind}: {error}"
+
+
+def may_not_read(sub_topic: str) -> str:
+    """A private channel's policies deny reading."""
+    return f"You do not have permissions to read from this Channel topic: {sub_topic}"
