@@ -1,0 +1,322 @@
+"""Settings: what can be set, how it is called, and where each value came from.
+
+Built-in defaults < TOML file < environment ``TIDEWIRE_SECTION__KEY`` < flags. A key that is
+not a setting is refused with its path, wherever it stands. This is the only file that reads
+the environment. The reference page of the docs is generated from these classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+
+import msgspec
+from msgspec import Meta
+
+from tidewire.core.errors import SetupError
+from tidewire.engine.limits import Limits
+
+ENVIRONMENT_PREFIX = "TIDEWIRE_"
+_LIMITS = Limits()
+
+
+class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the server listens and how it ends."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one at each start.")
+    ] = 4000
+    public_url: Annotated[
+        str,
+        Meta(
+            description="Address that browsers reach this server under, when a proxy stands in "
+            "front; empty for http://host:port."
+        ),
+    ] = ""
+    data_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Folder for keys, lock and, without database.url, the database.",
+        ),
+    ] = ".tidewire"
+    ready_file: Annotated[
+        str, Meta(description="File written once the server is ready; empty for none.")
+    ] = ""
+    drain_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=8,
+            description="Seconds that open connections get to end after SIGTERM. The whole stop "
+            "takes 10 s at most.",
+        ),
+    ] = _LIMITS.drain_timeout_s
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The PostgreSQL that is streamed from."""
+
+    url: Annotated[
+        str,
+        Meta(description="postgresql:// URL of your own database; empty starts an embedded one."),
+    ] = ""
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Loopback port of the embedded database; 0 takes a free one the first "
+            "time and keeps it.",
+        ),
+    ] = 0
+    slot: Annotated[
+        str,
+        Meta(pattern="^[a-z0-9_]{1,63}$", description="Name of the replication slot."),
+    ] = "tidewire"
+    publication: Annotated[
+        str, Meta(min_length=1, max_length=63, description="Name of the publication.")
+    ] = "supabase_realtime"
+
+
+class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who vouches for tokens."""
+
+    jwt_secret: Annotated[
+        str,
+        Meta(
+            description="Secret that HS256 tokens are signed with, 32 characters or more; empty "
+            "uses the one made once in the data folder."
+        ),
+    ] = ""
+
+
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds; over one of them the sender is told, and nobody else is touched."""
+
+    connections_max: Annotated[
+        int, Meta(ge=1, description="Open client connections; beyond it an upgrade gets 429.")
+    ] = _LIMITS.connections_max
+    channels_per_connection_max: Annotated[
+        int, Meta(ge=1, description="Channels joined on one connection.")
+    ] = _LIMITS.channels_per_connection_max
+    payload_bytes_max: Annotated[
+        int, Meta(ge=1024, description="Bytes of one broadcast or presence payload.")
+    ] = _LIMITS.payload_bytes_max
+    outbox_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=65536,
+            description="Bytes waiting for one client that does not read, before it is cut off.",
+        ),
+    ] = 1_048_576
+    presence_grace_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=60,
+            description="Seconds that a presence outlives a connection which ended without a "
+            "close frame.",
+        ),
+    ] = _LIMITS.presence_grace_s
+    idle_timeout_s: Annotated[
+        float, Meta(ge=5, description="Seconds of silence after which a client is closed.")
+    ] = _LIMITS.idle_timeout_s
+    join_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=60, description="Seconds that a join waits for the stream to be live."),
+    ] = _LIMITS.join_timeout_s
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is logged, and how."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level that is shown.")
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "text", "json"],
+        Meta(
+            description="text for people, json for one object a line; auto is text on a terminal "
+            "and json elsewhere."
+        ),
+    ] = "auto"
+
+
+class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sample data of ``tidewire demo``; without meaning for ``tidewire serve``."""
+
+    simulate: Annotated[bool, Meta(description="Whether robot organizers edit the data.")] = False
+    edits_per_s: Annotated[
+        float, Meta(gt=0, le=200, description="Edits of all robots together, per second.")
+    ] = 2.0
+    seed: Annotated[int, Meta(description="Another number makes other rows.")] = 1
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings, by section."""
+
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+    demo: DemoSettings = DemoSettings()
+
+
+class SettingField(NamedTuple):
+    """One setting, described.
+
+    Attributes:
+        path: Such as ``server.port``.
+        type: Its annotated type.
+        default: Its built-in value.
+        description: For people.
+    """
+
+    path: str
+    type: Any
+    default: Any
+    description: str
+
+    @property
+    def environment_name(self) -> str:
+        """The variable that sets it, such as ``TIDEWIRE_SERVER__PORT``."""
+        return ENVIRONMENT_PREFIX + self.path.replace(".", "__").upper()
+
+
+def setting_fields() -> dict[str, SettingField]:
+    """Every setting by its path, in the order of the classes above."""
+    found: dict[str, SettingField] = {}
+    for section in msgspec.structs.fields(Settings):
+        for field in msgspec.structs.fields(section.type):
+            path = f"{section.name}.{field.name}"
+            found[path] = SettingField(path, field.type, field.default, _description(field.type))
+    return found
+
+
+def _description(annotated: Any) -> str:
+    return next((m.description or "" for m in get_args(annotated)[1:] if isinstance(m, Meta)), "")
+
+
+def load_settings(
+    *,
+    config_file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Put the layers together, the later the stronger.
+
+    Args:
+        config_file: TOML file with a table per section; None for none.
+        environment: Variables; None for the process's own.
+        flags: Path to value of what was given on the command line; None values were not given.
+
+    Raises:
+        SetupError: A key is no setting, or a value does not fit it; says where it stands.
+    """
+    fields = setting_fields()
+    values: dict[str, Any] = {}
+    if config_file is not None:
+        values |= _from_file(config_file, fields)
+    values |= _from_environment(os.environ if environment is None else environment, fields)
+    for path, value in (flags or {}).items():
+        if value is not None:
+            flag = f"--{path.rpartition('.')[2].replace('_', '-')}"
+            values[path] = _checked(fields[path], value, f"the flag {flag}", is_text=False)
+    return _assemble(values)
+
+
+def _from_file(path: Path, fields: Mapping[str, SettingField]) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SetupError(
+            f"The settings file {path} cannot be read: {error.strerror}.",
+            "Give the right path with --config, or leave it out.",
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SetupError(f"The settings file {path} is not TOML: {error}.") from error
+    found: dict[str, Any] = {}
+    for key, value in _flatten(document):
+        if key not in fields:
+            raise _unknown(key, f"in {path}", key, fields)
+        found[key] = _checked(fields[key], value, str(path), is_text=False)
+    return found
+
+
+def _flatten(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Paths of all that a file sets; a top-level value or a deeper table keeps its own path."""
+    for section, content in document.items():
+        if not isinstance(content, dict):
+            yield section, content
+            continue
+        table = cast(dict[str, Any], content)
+        for key, value in table.items():
+            yield f"{section}.{key}", value
+        if not table and section not in Settings.__struct_fields__:
+            yield section, table
+
+
+def _from_environment(
+    environment: Mapping[str, str], fields: Mapping[str, SettingField]
+) -> dict[str, Any]:
+    by_name = {field.environment_name: field for field in fields.values()}
+    found: dict[str, Any] = {}
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        field = by_name.get(name)
+        if field is not None:
+            value = environment[name]
+            found[field.path] = _checked(field, value, f"the variable {name}", is_text=True)
+        elif _is_meant_as_setting(name):
+            path = name.removeprefix(ENVIRONMENT_PREFIX).replace("__", ".").lower()
+            raise _unknown(path, "in the environment", name, by_name)
+    return found
+
+
+def _is_meant_as_setting(name: str) -> bool:
+    """Whether a variable with our prefix looks like a setting, mistyped ones included."""
+    rest = name.removeprefix(ENVIRONMENT_PREFIX)
+    return "__" in rest or rest.partition("_")[0].lower() in Settings.__struct_fields__
+
+
+def _unknown(path: str, place: str, written: str, known: Iterable[str]) -> SetupError:
+    close = difflib.get_close_matches(written, list(known), n=1)
+    advice = f"Did you mean {close[0]}?" if close else "All settings: docs/reference/settings.md."
+    return SetupError(f"Unknown setting {path} ({place}).", advice)
+
+
+def _checked(field: SettingField, value: Any, place: str, *, is_text: bool) -> Any:
+    """`value` in the setting's type. Text (of the environment) may also spell numbers and bools."""
+    if is_text and isinstance(field.default, bool):
+        value = {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value)
+    try:
+        return msgspec.convert(value, field.type, strict=not is_text)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        raise SetupError(
+            f"{field.path} in {place} does not fit: {reason[:1].lower()}{reason[1:]}.",
+            f"{field.path}: {field.description}",
+        ) from error
+
+
+def _assemble(values: Mapping[str, Any]) -> Settings:
+    sections: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        section, _, key = path.partition(".")
+        sections.setdefault(section, {})[key] = value
+    settings = msgspec.convert(sections, Settings)
+    secret = settings.auth.jwt_secret
+    if secret and len(secret) < 32:
+        raise SetupError(
+            f"auth.jwt_secret has {len(secret)} characters; 32 or more are needed.",
+            "Make one with: openssl rand -hex 32",
+        )
+    return settings
