@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from tidewire.engine.fanout import LANES, FanoutFrame
+from tidewire.ports.transport import Write
 
 SLICE_WRITES = 256
 
@@ -27,19 +27,12 @@ class Member(Protocol):
     """One receiver of an audience.
 
     Attributes:
-        lane: Its wire form.
-        write: Takes prebuilt WebSocket frames; never blocks, never raises.
+        lane: Its wire form, one of the lanes.
+        write: Takes prebuilt WebSocket frames.
     """
 
-    @property
-    def lane(self) -> int:
-        """Its wire form, one of the lanes."""
-        ...
-
-    @property
-    def write(self) -> Callable[[bytes], None]:
-        """Takes prebuilt WebSocket frames; never blocks, never raises."""
-        ...
+    lane: int
+    write: Write
 
 
 class Audience:

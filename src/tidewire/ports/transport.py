@@ -8,6 +8,14 @@ from typing import Protocol
 import msgspec
 
 
+class Write(Protocol):
+    """Takes prebuilt WebSocket frames; never blocks, never raises."""
+
+    def __call__(self, data: bytes, /) -> None:
+        """Send `data`, one or several whole frames, as they are."""
+        ...
+
+
 class Transport(Protocol):
     """Carries whole messages to one peer.
 

@@ -1,0 +1,120 @@
+"""One client's joined topic, and how it is spoken to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from tidewire.core.presence_state import PresenceMeta
+from tidewire.engine.hub import Room
+from tidewire.engine.subscriptions import ChangeGroup
+from tidewire.ports.token_verifier import Claims
+from tidewire.ports.transport import Write
+from tidewire.protocol.phoenix import payloads
+
+
+class Peer(Protocol):
+    """What a channel needs of its connection.
+
+    Attributes:
+        id: Name of the connection within its node.
+        lane: Its wire form.
+        write: Takes prebuilt WebSocket frames.
+        claims: Whom the connection's own token speaks for.
+        token: That token.
+        channels: Joined channels by wire topic.
+        joining: Joins under way by wire topic.
+    """
+
+    id: str
+    lane: int
+    write: Write
+    claims: Claims
+    token: str
+    channels: dict[str, Channel]
+    joining: dict[str, asyncio.Task[None]]
+
+    def send(self, topic: str, event: str, payload: bytes, *, join_ref: bytes, ref: bytes) -> None:
+        """Send one text frame."""
+        ...
+
+
+class Channel:
+    """One client's joined topic.
+
+    Attributes:
+        peer: Its connection.
+        lane: The connection's wire form.
+        write: Takes prebuilt frames for the connection.
+        join_ref: JSON text of the join's ref, echoed in frames to this channel alone.
+        claims: Whom it speaks for now.
+        token: The token those claims came from.
+        acknowledges: Whether each broadcast is replied to.
+        hears_itself: Whether its own broadcasts come back.
+        presence_key: Key it is present under.
+        presence: What it tracks now.
+        sends_presence_state: Whether presence_state was or will be sent.
+        room: The room it is in.
+        group: Its postgres_changes, if any.
+        is_open: Whether it is joined: between the answer to its join and its end.
+        expiry_bucket: Where `Expiry` holds it; -1 for nowhere.
+    """
+
+    __slots__ = (
+        "acknowledges",
+        "claims",
+        "expiry_bucket",
+        "group",
+        "hears_itself",
+        "is_open",
+        "join_ref",
+        "lane",
+        "peer",
+        "presence",
+        "presence_key",
+        "room",
+        "sends_presence_state",
+        "token",
+        "write",
+    )
+
+    def __init__(self, peer: Peer, join_ref: bytes, claims: Claims, token: str) -> None:
+        self.peer = peer
+        self.lane = peer.lane
+        self.write = peer.write
+        self.join_ref = join_ref
+        self.claims = claims
+        self.token = token
+        self.acknowledges = False
+        self.hears_itself = False
+        self.presence_key = ""
+        self.presence: PresenceMeta | None = None
+        self.sends_presence_state = False
+        self.room: Room | None = None
+        self.group: ChangeGroup | None = None
+        self.is_open = False
+        self.expiry_bucket = -1
+
+    def push(self, event: str, payload: bytes) -> None:
+        """Send a frame to this channel alone."""
+        assert self.room is not None
+        self.peer.send(
+            self.room.topic.wire_name, event, payload, join_ref=self.join_ref, ref=b"null"
+        )
+
+    def push_system(self, extension: str, status: str, message: str) -> None:
+        """Send a system message (wire specification 3.7)."""
+        assert self.room is not None
+        sub_topic = self.room.topic.sub_topic
+        self.push("system", payloads.system(sub_topic, extension, status, message))
+
+    def push_close(self) -> None:
+        """Tell the client that this channel is closed."""
+        assert self.room is not None
+        self.peer.send(
+            self.room.topic.wire_name,
+            "phx_close",
+            payloads.EMPTY,
+            join_ref=self.join_ref,
+            ref=self.join_ref,
+        )

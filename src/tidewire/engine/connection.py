@@ -1,0 +1,188 @@
+"""One socket's session: reads a client's frames and has each carried out.
+
+A frame that is none is dropped and counted; the connection stays open (wire specification 1.8).
+An error in carrying one out is logged, answered and ends there: nobody else's connection sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from tidewire.core.errors import ProtocolViolationError
+from tidewire.engine.broadcast import Broadcasts
+from tidewire.engine.channel import Channel
+from tidewire.engine.fanout import lane_of
+from tidewire.engine.join import Joins
+from tidewire.engine.presence import Presence
+from tidewire.engine.stats import Stats
+from tidewire.ports.token_verifier import Claims
+from tidewire.ports.transport import Transport, Write
+from tidewire.protocol.phoenix import codes, payloads
+from tidewire.protocol.phoenix.frame import HEARTBEAT_TOPIC, ClientFrame
+from tidewire.protocol.phoenix.serializer import Serializer
+from tidewire.protocol.websocket.frames import text_frame
+
+logger = logging.getLogger(__name__)
+
+# Closes by which a client says that it means to go (promise 5 of the design).
+_CLOSES_AT_ONCE = frozenset({1000, 1001})
+
+
+class Desk(Protocol):
+    """What connections share: the node's parts that carry frames out.
+
+    Attributes:
+        joins: Lets channels in and out.
+        broadcasts: Takes broadcast pushes.
+        presence: Tracks and untracks.
+        stats: Counts.
+        payload_bytes_max: Bound of a tracked payload.
+    """
+
+    joins: Joins
+    broadcasts: Broadcasts
+    presence: Presence
+    stats: Stats
+    payload_bytes_max: int
+
+    def closed(self, connection: Connection) -> None:
+        """The connection ended."""
+        ...
+
+
+class Connection:
+    """One socket's session; a `ports.transport.MessageReceiver`."""
+
+    __slots__ = (
+        "_desk",
+        "_serializer",
+        "channels",
+        "claims",
+        "fell_silent",
+        "id",
+        "joining",
+        "lane",
+        "token",
+        "transport",
+        "write",
+    )
+
+    def __init__(
+        self,
+        desk: Desk,
+        transport: Transport,
+        serializer: Serializer,
+        *,
+        name: str,
+        claims: Claims,
+        token: str,
+    ) -> None:
+        self._desk = desk
+        self._serializer = serializer
+        self.transport = transport
+        self.id = name
+        self.claims = claims
+        self.token = token
+        self.lane = lane_of(serializer.version, deflate=transport.supports_deflate)
+        self.write: Write = transport.write
+        self.channels: dict[str, Channel] = {}
+        self.joining: dict[str, asyncio.Task[None]] = {}
+        self.fell_silent = False
+
+    def message_received(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - see the port
+        """Carry out one message from the client."""
+        try:
+            frame = self._serializer.decode(payload, is_text)
+        except ProtocolViolationError:
+            self._desk.stats.malformed_total += 1
+            logger.debug("MalformedWebSocketMessage", extra={"connection": self.id})
+            return
+        self._desk.stats.messages_in_total += 1
+        try:
+            self._carry_out(frame)
+        except Exception:  # this is the edge of one connection: log, and keep the others alive
+            logger.exception("UnknownErrorOnWebSocketMessage", extra={"connection": self.id})
+
+    def connection_lost(self, close_code: int | None) -> None:
+        """End every channel; presence lingers unless the client meant to go."""
+        for task in list(self.joining.values()):
+            task.cancel()
+        self.joining.clear()
+        may_return = close_code not in _CLOSES_AT_ONCE and not self.fell_silent
+        for channel in list(self.channels.values()):
+            self._desk.joins.end(channel, may_return=may_return)
+        self._desk.closed(self)
+
+    def send(self, topic: str, event: str, payload: bytes, *, join_ref: bytes, ref: bytes) -> None:
+        """Send one text frame."""
+        frame = self._serializer.encode(topic, event, payload, join_ref=join_ref, ref=ref)
+        self.write(text_frame(frame))
+
+    def _carry_out(self, frame: ClientFrame) -> None:
+        event = frame.event
+        if frame.topic == HEARTBEAT_TOPIC:
+            ok = event == "heartbeat"
+            answer = payloads.OK if ok else payloads.reply_reason(codes.UNMATCHED_TOPIC)
+            self._reply(frame, answer, join_ref=b"null")
+        elif event == "phx_join":
+            self._desk.joins.join(self, frame)
+        elif event == "phx_leave":
+            self._desk.joins.leave(self, frame)
+        elif (channel := self.channels.get(frame.topic)) is None:
+            self._reply(frame, payloads.reply_reason(codes.UNMATCHED_TOPIC), join_ref=b"null")
+        elif event == "broadcast":
+            self._desk.broadcasts.push(channel, frame)
+        elif event == "presence":
+            self._on_presence(channel, frame)
+        elif event == "access_token":
+            self._on_access_token(channel, frame)
+
+    def _on_presence(self, channel: Channel, frame: ClientFrame) -> None:
+        """Track or untrack (wire specification 5.1)."""
+        push = _decode_object(frame.payload)
+        action = push.get("event")
+        answer = payloads.OK
+        if isinstance(action, str) and action.lower() == "track":
+            answer = self._track(channel, frame.payload)
+        elif isinstance(action, str) and action.lower() == "untrack":
+            self._desk.presence.untrack(channel)
+        elif action is not None:
+            answer = payloads.reply_error({})
+        if channel.is_open:
+            self._reply(frame, answer, join_ref=channel.join_ref)
+
+    def _track(self, channel: Channel, push: bytes) -> bytes:
+        tracked = bytes(msgspec.json.decode(push, type=_TrackPush).payload)
+        if not tracked.startswith(b"{"):
+            return payloads.reply_reason(codes.PRESENCE_NOT_A_MAP)
+        if len(tracked) > self._desk.payload_bytes_max:
+            return payloads.reply_reason(codes.TRACK_TOO_LARGE)
+        self._desk.presence.track(channel, tracked)
+        self._desk.stats.presence_total += 1
+        if not channel.sends_presence_state:
+            self._desk.presence.send_state(channel)
+        return payloads.OK
+
+    def _on_access_token(self, channel: Channel, frame: ClientFrame) -> None:
+        token = _decode_object(frame.payload).get("access_token")
+        if isinstance(token, str):
+            self._desk.joins.refresh_token(channel, token)
+
+    def _reply(self, frame: ClientFrame, payload: bytes, *, join_ref: bytes) -> None:
+        self.send(frame.topic, "phx_reply", payload, join_ref=join_ref, ref=frame.ref)
+
+
+class _TrackPush(msgspec.Struct, gc=False):
+    """A track push, as far as it is looked into."""
+
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+def _decode_object(payload: bytes) -> dict[str, Any]:
+    """A push's payload as an object; anything else counts as an empty one."""
+    decoded = msgspec.json.decode(payload) if payload else None
+    return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else {}

@@ -1,0 +1,250 @@
+"""Joining and leaving a topic. Source: wire specification 3.
+
+A join without postgres_changes is answered at once. One with them is answered when its
+subscriptions are registered and the stream is live: every row committed after the answer arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import uuid
+
+from tidewire.core.clock import Clock
+from tidewire.core.errors import InvalidTopicError, TokenError, UnavailableError
+from tidewire.core.topic import PREFIX, Topic
+from tidewire.engine.change_router import ChangeRouter
+from tidewire.engine.channel import Channel, Peer
+from tidewire.engine.expiry import Expiry
+from tidewire.engine.hub import Hub
+from tidewire.engine.limits import Limits
+from tidewire.engine.presence import Presence
+from tidewire.engine.stats import Stats
+from tidewire.engine.subscriptions import SubscribeOutcome, Subscriptions
+from tidewire.engine.tasks import TaskSet
+from tidewire.ports.token_verifier import Claims, TokenVerifier
+from tidewire.protocol.phoenix import codes, payloads
+from tidewire.protocol.phoenix.frame import ClientFrame
+from tidewire.protocol.phoenix.join_config import JoinConfig, parse_join_config
+
+logger = logging.getLogger(__name__)
+
+# Until private channels have their policies, only this role, which no policy binds, may join them.
+_UNBOUND_ROLE = "service_role"
+
+
+class Joins:
+    """Lets channels in and out."""
+
+    def __init__(
+        self,
+        *,
+        hub: Hub,
+        presence: Presence,
+        subscriptions: Subscriptions,
+        router: ChangeRouter,
+        verifier: TokenVerifier,
+        expiry: Expiry,
+        tasks: TaskSet,
+        stats: Stats,
+        limits: Limits,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._hub = hub
+        self._presence = presence
+        self._subscriptions = subscriptions
+        self._router = router
+        self._verifier = verifier
+        self._expiry = expiry
+        self._tasks = tasks
+        self._stats = stats
+        self._limits = limits
+        self._clock = clock
+        self._rng = rng
+        self.is_draining = False
+
+    def join(self, peer: Peer, frame: ClientFrame) -> None:
+        """Answer a phx_join, now or when its subscriptions are live."""
+        config = parse_join_config(frame.payload)
+        if config.problems:
+            logger.info("InvalidJoinPayload", extra={"problems": config.problems})
+        try:
+            topic = self._admit(peer, frame, config)
+            claims, token = self._identify(peer, config)
+        except _RefusedError as refusal:
+            self._refuse(peer, frame, refusal.reason)
+            return
+        if topic.private and claims.role != _UNBOUND_ROLE:
+            reason = f"Unauthorized: {codes.may_not_read(topic.sub_topic)}"
+            self._refuse(peer, frame, reason)
+            return
+        self._end_earlier(peer, frame.topic)
+        channel = Channel(peer, frame.join_ref, claims, token)
+        channel.acknowledges = config.broadcast_ack
+        channel.hears_itself = config.broadcast_self
+        channel.presence_key = config.presence_key or self._new_key()
+        if not config.entries:
+            self._open(channel, frame, topic, config, None)
+            return
+        work = self._subscribe_and_open(channel, frame, topic, config)
+        peer.joining[frame.topic] = self._tasks.spawn(work, f"join {peer.id}")
+
+    def leave(self, peer: Peer, frame: ClientFrame) -> None:
+        """Answer a phx_leave; one whose join_ref is another join's is ignored."""
+        channel = peer.channels.get(frame.topic)
+        if channel is not None and frame.join_ref not in (channel.join_ref, b"null"):
+            return
+        self._end_earlier(peer, frame.topic)
+        peer.send(frame.topic, "phx_reply", payloads.OK, join_ref=frame.join_ref, ref=frame.ref)
+        if channel is not None:
+            channel.push_close()
+
+    def end(self, channel: Channel, *, may_return: bool) -> None:
+        """Take a channel out of everything; nothing is sent to it any more."""
+        room = channel.room
+        if not channel.is_open or room is None:
+            return
+        channel.is_open = False
+        self._expiry.forget(channel)
+        self._stats.channels -= 1
+        self._hub.leave(room, channel)
+        self._presence.release(channel, may_return=may_return)
+        if channel.group is not None:
+            self._stats.subscriptions -= 1
+            self._subscriptions.unsubscribe(channel, channel.group)
+            channel.group = None
+        if channel.peer.channels.get(room.topic.wire_name) is channel:
+            del channel.peer.channels[room.topic.wire_name]
+
+    def shut_down(self, channel: Channel, message: str) -> None:
+        """Close a channel from the server's side, saying why (wire specification 3.8)."""
+        channel.push_system("system", "error", message)
+        channel.push_close()
+        self.end(channel, may_return=False)
+
+    def refresh_token(self, channel: Channel, token: str) -> None:
+        """Put a new token in force, or close the channel when it is no good (3.9)."""
+        if token.startswith("sb_") or token == channel.token:
+            return
+        try:
+            claims = self._verifier.verify(token, now_s=self._clock.wall_s())
+        except TokenError as error:
+            self.shut_down(channel, str(error))
+            return
+        former = channel.claims
+        channel.claims, channel.token = claims, token
+        self._expiry.watch(channel)
+        if channel.group is not None and former.role != claims.role:
+            self._tasks.spawn(self._change_role(channel, claims.role), "change role")
+
+    async def _change_role(self, channel: Channel, role: str) -> None:
+        try:
+            async with asyncio.timeout(self._limits.join_timeout_s):
+                if channel.group is not None:
+                    channel.group = await self._subscriptions.set_role(channel, channel.group, role)
+        except (TimeoutError, UnavailableError):
+            # The old role must not go on receiving: the client is told and joins again.
+            if channel.is_open:
+                self.shut_down(channel, codes.INITIALIZING)
+
+    def _admit(self, peer: Peer, frame: ClientFrame, config: JoinConfig) -> Topic:
+        """The topic of a join that may go on."""
+        if self.is_draining:
+            raise _RefusedError(codes.RESTARTING)
+        if not frame.topic.startswith(PREFIX):
+            raise _RefusedError(codes.UNMATCHED_TOPIC)
+        try:
+            topic = Topic.parse(frame.topic, private=config.private)
+        except InvalidTopicError:
+            raise _RefusedError(codes.TOPIC_NAME_REQUIRED) from None
+        known = frame.topic in peer.channels or frame.topic in peer.joining
+        count = len(peer.channels) + len(peer.joining)
+        if not known and count >= self._limits.channels_per_connection_max:
+            raise _RefusedError(codes.TOO_MANY_CHANNELS)
+        return topic
+
+    def _identify(self, peer: Peer, config: JoinConfig) -> tuple[Claims, str]:
+        """Whom the channel speaks for: verified anew at every join."""
+        token = peer.token if config.access_token is None else config.access_token
+        try:
+            return self._verifier.verify(token, now_s=self._clock.wall_s()), token
+        except TokenError as error:
+            raise _RefusedError(codes.token_refused(error)) from None
+
+    def _refuse(self, peer: Peer, frame: ClientFrame, reason: str) -> None:
+        self._stats.joins_refused_total += 1
+        unmatched = reason == codes.UNMATCHED_TOPIC
+        peer.send(
+            frame.topic,
+            "phx_reply",
+            payloads.reply_reason(reason),
+            join_ref=b"null" if unmatched else frame.join_ref,
+            ref=frame.ref,
+        )
+
+    def _end_earlier(self, peer: Peer, topic: str) -> None:
+        """A join ends an earlier one of the same topic, without a phx_close (3.11)."""
+        pending = peer.joining.pop(topic, None)
+        if pending is not None:
+            pending.cancel()
+        channel = peer.channels.get(topic)
+        if channel is not None:
+            self.end(channel, may_return=False)
+
+    async def _subscribe_and_open(
+        self, channel: Channel, frame: ClientFrame, topic: Topic, config: JoinConfig
+    ) -> None:
+        peer = channel.peer
+        task = asyncio.current_task()
+        try:
+            async with asyncio.timeout(self._limits.join_timeout_s):
+                await self._router.wait_live()
+                outcome = await self._subscriptions.subscribe(
+                    channel, topic, config.entries, channel.claims.role
+                )
+        except (TimeoutError, UnavailableError):
+            self._refuse(peer, frame, codes.INITIALIZING)
+            return
+        finally:
+            if peer.joining.get(frame.topic) is task:
+                del peer.joining[frame.topic]
+        self._open(channel, frame, topic, config, outcome)
+
+    def _open(
+        self,
+        channel: Channel,
+        frame: ClientFrame,
+        topic: Topic,
+        config: JoinConfig,
+        outcome: SubscribeOutcome | None,
+    ) -> None:
+        """Answer ok and let the channel in. Nothing here waits: no frame can come between."""
+        peer = channel.peer
+        channel.is_open = True
+        channel.room = self._hub.enter(topic, channel)
+        peer.channels[channel.room.topic.wire_name] = channel
+        self._stats.channels += 1
+        self._stats.joins_total += 1
+        if outcome is not None and outcome.group is not None:
+            channel.group = outcome.group
+            self._stats.subscriptions += 1
+        answer = payloads.joined(outcome.echoes if outcome else [])
+        peer.send(frame.topic, "phx_reply", answer, join_ref=frame.join_ref, ref=frame.ref)
+        if config.presence_enabled:
+            self._presence.send_state(channel)
+        for notice in outcome.system if outcome else ():
+            channel.push_system("postgres_changes", notice.status, notice.message)
+        self._expiry.watch(channel)
+
+    def _new_key(self) -> str:
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+class _RefusedError(Exception):
+    """A join that is answered with `reason`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
