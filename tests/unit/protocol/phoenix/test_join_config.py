@@ -70,6 +70,20 @@ def test_the_user_token_comes_before_the_access_token():
     assert parse({"access_token": "a", "user_token": "u"}).access_token == "u"
 
 
+KEYS = [
+    "config",
+    "broadcast",
+    "presence",
+    "ack",
+    "self",
+    "key",
+    "enabled",
+    "private",
+    "postgres_changes",
+    "access_token",
+    "user_token",
+    "event",
+]
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -79,22 +93,7 @@ json_values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "config",
-                    "broadcast",
-                    "presence",
-                    "ack",
-                    "self",
-                    "key",
-                    "enabled",
-                    "private",
-                    "postgres_changes",
-                    "access_token",
-                    "user_token",
-                    "event",
-                ]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=4,
         )

@@ -1,0 +1,32 @@
+"""A connection without a socket."""
+
+import asyncio
+import json
+
+from tests.support.frames import split_frames
+from tidewire.engine.channel import Channel
+from tidewire.engine.fanout import LANE_V2
+from tidewire.ports.token_verifier import Claims
+from tidewire.protocol.phoenix.codec_json import encode_v2
+from tidewire.protocol.websocket.frames import text_frame
+
+
+class FakePeer:
+    """A connection whose frames a test reads."""
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.lane = LANE_V2
+        self.written: list[bytes] = []
+        self.write = self.written.append
+        self.claims = Claims("anon", 2e9, {})
+        self.token = ""
+        self.channels: dict[str, Channel] = {}
+        self.joining: dict[str, asyncio.Task[None]] = {}
+
+    def send(self, topic, event, payload, *, join_ref, ref) -> None:
+        self.write(text_frame(encode_v2(topic, event, payload, join_ref=join_ref, ref=ref)))
+
+    def events(self, event: str) -> list[dict]:
+        frames = [json.loads(p) for data in self.written for _, p in split_frames(data)]
+        return [frame[4] for frame in frames if frame[3] == event]
