@@ -162,7 +162,7 @@ def _relation_column(cursor: _Cursor) -> RelationColumn:
 def _insert(data: bytes) -> RowChange:
     if len(data) < 8 or data[5] != _NEW_ROW:
         raise ValueError("an insert without a new row")
-    return RowChange(ChangeKind.INSERT, int.from_bytes(data[1:5], "big"), data[6:], None, False)
+    return RowChange(ChangeKind.INSERT, int.from_bytes(data[1:5], "big"), data[6:], None)
 
 
 def _update(data: bytes) -> RowChange:
@@ -170,7 +170,7 @@ def _update(data: bytes) -> RowChange:
     mark = data[5]
     if mark == _NEW_ROW:
         _require_row(data, 6)
-        return RowChange(ChangeKind.UPDATE, oid, data[6:], None, False)
+        return RowChange(ChangeKind.UPDATE, oid, data[6:], None)
     if mark not in (_KEY_ROW, _OLD_ROW):
         raise ValueError("an update without a new row")
     end = row_end(data, 6)

@@ -80,7 +80,7 @@ class RowChange(msgspec.Struct, frozen=True, gc=False):
     relation_oid: int
     new: bytes | None
     old: bytes | None
-    old_is_full: bool
+    old_is_full: bool = False
 
 
 class Truncate(msgspec.Struct, frozen=True, gc=False):
