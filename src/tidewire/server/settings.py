@@ -19,9 +19,11 @@ from msgspec import Meta
 
 from tidewire.core.errors import SetupError
 from tidewire.engine.limits import Limits
+from tidewire.transports.limits import SocketLimits
 
 ENVIRONMENT_PREFIX = "TIDEWIRE_"
 _LIMITS = Limits()
+_SOCKETS = SocketLimits()
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,6 +40,13 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "front; empty for http://host:port."
         ),
     ] = ""
+    trusted_proxies: Annotated[
+        list[str],
+        Meta(
+            description="Addresses or networks of proxies whose X-Forwarded-For is believed; "
+            "comma-separated in the environment."
+        ),
+    ] = []
     data_dir: Annotated[
         str,
         Meta(
@@ -105,6 +114,9 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels_per_connection_max: Annotated[
         int, Meta(ge=1, description="Channels joined on one connection.")
     ] = _LIMITS.channels_per_connection_max
+    message_bytes_max: Annotated[
+        int, Meta(ge=1024, description="Bytes of one incoming message; more closes with 1009.")
+    ] = _SOCKETS.max_message_bytes
     payload_bytes_max: Annotated[
         int, Meta(ge=1024, description="Bytes of one broadcast or presence payload.")
     ] = _LIMITS.payload_bytes_max
@@ -114,7 +126,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ge=65536,
             description="Bytes waiting for one client that does not read, before it is cut off.",
         ),
-    ] = 1_048_576
+    ] = _SOCKETS.write_buffer_bytes
     presence_grace_s: Annotated[
         float,
         Meta(
@@ -196,7 +208,9 @@ def setting_fields() -> dict[str, SettingField]:
     for section in msgspec.structs.fields(Settings):
         for field in msgspec.structs.fields(section.type):
             path = f"{section.name}.{field.name}"
-            found[path] = SettingField(path, field.type, field.default, _description(field.type))
+            made = field.default_factory
+            default = field.default if made is msgspec.NODEFAULT else made()
+            found[path] = SettingField(path, field.type, default, _description(field.type))
     return found
 
 
@@ -297,6 +311,8 @@ def _checked(field: SettingField, value: Any, place: str, *, is_text: bool) -> A
     """`value` in the setting's type. Text (of the environment) may also spell numbers and bools."""
     if is_text and isinstance(field.default, bool):
         value = {"yes": True, "on": True, "no": False, "off": False}.get(value.lower(), value)
+    if is_text and isinstance(field.default, list):
+        value = [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.convert(value, field.type, strict=not is_text)
     except msgspec.ValidationError as error:
