@@ -118,7 +118,7 @@ class Node:
         try:
             claims = self._verifier.verify(token, now_s=self._clock.wall_s())
         except TokenError as error:
-            return _refusal(401, str(error))
+            return _refusal(401, codes.upgrade_refused(error))
 
         def open_connection(transport: Transport) -> Connection:
             name = f"{self.name}.{next(self._numbers):x}"

@@ -14,6 +14,7 @@ JOIN_CRASHED = "join crashed"
 API_KEY_MISSING = "API key is missing"
 PRESENCE_NOT_A_MAP = "Presence track payload must be a map"
 PAYLOAD_TOO_LARGE = "payload_size_exceeded"
+PAYLOAD_NOT_AN_OBJECT = "payload_not_an_object"
 TRACK_TOO_LARGE = "Track message size exceeded"
 SUBSCRIBED = "Subscribed to PostgreSQL"
 
@@ -26,3 +27,9 @@ def token_refused(error: TokenError) -> str:
 def may_not_read(sub_topic: str) -> str:
     """A private channel's policies deny reading."""
     return f"You do not have permissions to read from this Channel topic: {sub_topic}"
+
+
+def upgrade_refused(error: TokenError) -> str:
+    """Why an upgrade's token is refused: the join's text without how long ago (1.4)."""
+    text = str(error)
+    return "Token has expired" if text.startswith("Token has expired") else text
