@@ -108,6 +108,7 @@ class Predicate:
         condition: What was asked for.
         column: Name of the column it looks at.
         column_type: Type it was compiled for.
+        literals: What it compares with, in the type's output form; None for NULL in a list.
         identity: Equal for predicates that judge alike.
         judge: True or False, or None when the database must be asked.
         anchor: How an index may find it; None when it must be tried on every row.
@@ -115,13 +116,13 @@ class Predicate:
     """
 
     __slots__ = (
-        "_literals",
         "anchor",
         "column",
         "column_type",
         "condition",
         "identity",
         "judge",
+        "literals",
         "needs_database",
     )
 
@@ -139,7 +140,7 @@ class Predicate:
         self.anchor = anchor
         self.needs_database = judge is None
         self.judge: Judge = self._ask_always if judge is None else judge
-        self._literals = literals
+        self.literals = literals
         self.identity: Hashable = (
             condition.column,
             condition.operator,
@@ -155,7 +156,7 @@ class Predicate:
         text = value.decode("utf-8", "replace")
         return tuple(
             Question(self.column_type.oid, wanted, literal, text, self.column)
-            for literal in self._literals
+            for literal in self.literals
             if literal is not None
         )
 
@@ -164,7 +165,7 @@ class Predicate:
         if any(answers):
             return not self.condition.negated
         # x IN (1, NULL) is unknown when x is not 1: no match, negated or not.
-        return self.condition.negated and None not in self._literals
+        return self.condition.negated and None not in self.literals
 
     def _ask_always(self, cell: Cell) -> bool | None:
         if type(cell) is bytes:

@@ -1,0 +1,138 @@
+"""The questions to the system catalogues, as SQL.
+
+Works from PostgreSQL 15 on. Users' values appear only as parameters.
+"""
+
+from __future__ import annotations
+
+# Sums of row hashes change with any row's version; `xmin` is the version, `oid` tells rows apart.
+# Only small catalogues are read whole: attributes and indexes are those of published tables.
+FINGERPRINT = """
+with published as materialized (
+  select c.oid, c.xmin, n.xmin as schema_version, t.attnames
+  from pg_catalog.pg_publication_tables t
+  join pg_catalog.pg_namespace n on n.nspname = t.schemaname
+  join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+  where t.pubname = $1
+)
+select
+  concat_ws(
+    ':',
+    (select pg_catalog.sum(pg_catalog.hashtextextended(p::text, 0)) from published p),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(
+       concat_ws(',', a.attrelid, a.attnum, a.xmin), 0))
+     from published p join pg_catalog.pg_attribute a on a.attrelid = p.oid where a.attnum > 0),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(
+       concat_ws(',', i.indexrelid, i.indrelid, i.xmin), 0))
+     from published p join pg_catalog.pg_index i on i.indrelid = p.oid where i.indisprimary),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', l.oid, l.xmin), 0))
+     from pg_catalog.pg_policy l),
+    (select concat_ws(',', b.oid, b.xmin) from pg_catalog.pg_publication b where b.pubname = $1)
+  ) as tables,
+  concat_ws(
+    ':',
+    (select pg_catalog.sum(pg_catalog.hashtextextended(
+       concat_ws(',', r.oid, r.rolname, r.rolsuper, r.rolinherit, r.rolbypassrls), 0))
+     from pg_catalog.pg_roles r),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(
+       concat_ws(',', m.roleid, m.member, m.xmin), 0))
+     from pg_catalog.pg_auth_members m)
+  ) as roles,
+  concat_ws(
+    ':',
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', t.oid, t.xmin), 0))
+     from pg_catalog.pg_type t where t.oid >= 16384),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', e.oid, e.xmin), 0))
+     from pg_catalog.pg_enum e),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(
+       concat_ws(',', a.attrelid, a.attnum, a.xmin), 0))
+     from pg_catalog.pg_class c join pg_catalog.pg_attribute a on a.attrelid = c.oid
+     where c.relkind = 'c' and c.oid >= 16384 and a.attnum > 0),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', c.oid, c.relnatts), 0))
+     from pg_catalog.pg_class c
+     where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384)
+  ) as types
+"""
+
+# What the stream carries: `attnames` leaves out what a column list withholds; generated columns
+# are never sent before version 18, and from there on `attnames` tells.
+TABLES = """
+select c.oid, n.nspname as schema, c.relname as name, c.relrowsecurity as has_row_security,
+       b.pubinsert, b.pubupdate, b.pubdelete,
+       a.attname as column, a.atttypid as type_oid,
+       coalesce(a.attnum = any(i.indkey::pg_catalog.int2[]), false) as is_primary_key,
+       case
+         when a.attcollation = 0 then true
+         when a.attcollation = 100 then $2::pg_catalog.bool
+         else o.collprovider = 'b' or (o.collprovider = 'c' and o.collcollate in ('C', 'POSIX'))
+       end as is_collation_c,
+       coalesce(o.collisdeterministic, true) as is_deterministic,
+       case when a.attcollation in (0, 100) then ''
+            else pg_catalog.format('%I.%I', s.nspname, o.collname) end as collation
+from pg_catalog.pg_publication_tables t
+join pg_catalog.pg_publication b on b.pubname = t.pubname
+join pg_catalog.pg_namespace n on n.nspname = t.schemaname
+join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
+join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+     and a.attname = any(t.attnames)
+     and (a.attgenerated = ''
+          or pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 180000)
+left join pg_catalog.pg_index i on i.indrelid = c.oid and i.indisprimary
+left join pg_catalog.pg_collation o on o.oid = a.attcollation
+left join pg_catalog.pg_namespace s on s.oid = o.collnamespace
+where t.pubname = $1
+order by c.oid, a.attnum
+"""
+
+# 'b' is PostgreSQL's own provider (17+): its locales order by code point, as bytes of UTF-8 do.
+# A libc locale C.UTF-8 is not counted: some systems order it otherwise.
+DEFAULT_COLLATION_IS_C = """
+select d.datlocprovider = 'b'
+       or (d.datlocprovider = 'c' and d.datcollate in ('C', 'POSIX')) as is_c
+from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()
+"""
+
+# Row security does not bind superusers, BYPASSRLS, and those with the owner's rights unless the
+# table forces it. Source: `check_enable_rls` in src/backend/utils/misc/rls.c.
+ACCESS = """
+select c.oid,
+       array(
+         select a.attname::pg_catalog.text from pg_catalog.pg_attribute a
+         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+           and pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')
+           and pg_catalog.has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT')
+       ) as columns,
+       not c.relrowsecurity or r.rolsuper or r.rolbypassrls
+         or (not c.relforcerowsecurity and pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
+         as bypasses_row_security
+from pg_catalog.pg_roles r
+left join pg_catalog.pg_class c on c.oid = any($2::pg_catalog.oid[])
+where r.rolname = $1
+"""
+
+TYPES = """
+select t.oid, t.typname as name, t.typtype::pg_catalog.text as kind, t.typbasetype as base_oid,
+       case when t.typlen = -1 and t.typelem <> 0 and t.typcategory = 'A' then t.typelem
+            else 0 end as element_oid,
+       t.typdelim::pg_catalog.text as delimiter, t.typcategory::pg_catalog.text as category,
+       pg_catalog.format('%I.%I', n.nspname, t.typname) as qualified,
+       (select pg_catalog.quote_ident(s.nspname) from pg_catalog.pg_operator o
+        join pg_catalog.pg_namespace s on s.oid = o.oprnamespace
+        where o.oprname = '=' and o.oprleft = t.oid and o.oprright = t.oid
+        limit 1) as operator_schema,
+       case when t.typtype = 'e' then array(
+         select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e
+         where e.enumtypid = t.oid order by e.enumsortorder) end as labels,
+       case when t.typtype = 'c' then array(
+         select a.attname::pg_catalog.text from pg_catalog.pg_attribute a
+         where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+         order by a.attnum) end as field_names,
+       case when t.typtype = 'c' then array(
+         select a.atttypid from pg_catalog.pg_attribute a
+         where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+         order by a.attnum) end as field_types
+from pg_catalog.pg_type t
+join pg_catalog.pg_namespace n on n.oid = t.typnamespace
+left join pg_catalog.pg_class c on c.oid = t.typrelid
+where c.relkind is distinct from 't'
+"""
