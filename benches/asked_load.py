@@ -1,0 +1,46 @@
+"""Server CPU for 100 users in rooms of 10, each sending one cursor move a second."""
+
+from __future__ import annotations
+
+from benches.support.load import LoadReport, run_load
+from benches.support.program import Lab, run_program
+from benches.support.result import Figure, at_most, figure
+from benches.support.servers import TidewireServer
+
+USERS = 100
+ROOM = 10
+
+
+def measure(lab: Lab) -> list[Figure]:
+    reports: list[LoadReport] = []
+    with TidewireServer() as product:
+        for repetition in range(3):
+            with lab.watch(product.processes, "rooms"):
+                reports.append(
+                    run_load(
+                        product,
+                        "rooms",
+                        clients=USERS,
+                        room_size=ROOM,
+                        rate=1,
+                        seconds=5 if lab.quick else 20,
+                        warm_up=2,
+                    )
+                )
+            lab.say(f"run {repetition + 1} of 3: {reports[-1].server_cpu:.2%} of a core")
+    return [
+        figure(
+            "server CPU",
+            "% of a core",
+            [one.server_cpu * 100 for one in reports],
+            target=at_most(5),
+            goal=at_most(1),
+        ),
+        figure("delivered", "per s", [one.delivered_per_s for one in reports]),
+        figure("cursor move, p50", "ms", [one.p50_us / 1e3 for one in reports]),
+        figure("cursor move, p99", "ms", [one.p99_us / 1e3 for one in reports]),
+    ]
+
+
+if __name__ == "__main__":
+    run_program("asked_load", __doc__, measure)

@@ -1,0 +1,110 @@
+"""Runs bench programs one after the other and prints one table of all their figures.
+
+Each is its own process, so that none inherits another's memory or open files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from benches.support.machine import ROOT
+from benches.support.program import EXIT_MISSED, EXIT_NOT_MEASURED, print_results
+from benches.support.result import Result
+
+LOAD_BENCHES = (
+    "latency_changes",
+    "fanout",
+    "heartbeats",
+    "connect_join",
+    "memory_idle",
+    "loop_blocking",
+    "slow_readers",
+    "startup",
+    "idle",
+    "asked_load",
+    "soak_memory",
+)
+
+
+def micro_benches() -> list[str]:
+    """Programs of benches/micro: parts of the product alone, without server or sockets."""
+    return sorted(f"micro.{path.stem}" for path in (ROOT / "benches" / "micro").glob("[a-z]*.py"))
+
+
+def main() -> None:
+    arguments = _parse()
+    results: list[Result] = []
+    exit_code = 0
+    for name in arguments.names or [*LOAD_BENCHES, *micro_benches()]:
+        print(f"> {name}", file=sys.stderr, flush=True)
+        code, result = _run(name, _passed_on(arguments))
+        exit_code = max(exit_code, code)
+        if result is not None:
+            results.append(result)
+    if arguments.json:
+        print(msgspec.json.encode(results).decode())
+    else:
+        print_results(results)
+    sys.exit(exit_code)
+
+
+def _passed_on(arguments: argparse.Namespace) -> list[str]:
+    options = ["--quick"] if arguments.quick else []
+    for name in ("nice", "minutes"):
+        value = getattr(arguments, name)
+        options += [f"--{name}", str(value)] if value is not None else []
+    return options
+
+
+def _run(name: str, options: list[str]) -> tuple[int, Result | None]:
+    command = [sys.executable, "-m", f"benches.{name}", "--json", *options]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    last_line = ended.stdout.strip().rpartition("\n")[2]
+    try:
+        result = msgspec.json.decode(last_line, type=Result)
+    except msgspec.DecodeError:
+        if ended.returncode == 0:  # a program with a report of its own
+            print(_readable(ended.stdout), file=sys.stderr)
+            return 0, None
+        return ended.returncode, None
+    return ended.returncode, result
+
+
+def _readable(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), indent=2)
+    except ValueError:
+        return text
+
+
+def _parse() -> argparse.Namespace:
+    names = [*LOAD_BENCHES, *micro_benches()]
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench",
+        description="Measure what Tidewire promises, on this machine.",
+        epilog=f"Exit codes: 0 every target reached, {EXIT_MISSED} one missed, "
+        f"{EXIT_NOT_MEASURED} one not measured.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        choices=names,
+        metavar="NAME",
+        help=f"all by default: {', '.join(names)}",
+    )
+    parser.add_argument("--quick", action="store_true", help="shorter runs, for a first look")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--minutes", type=float, help="length of soak_memory")
+    parser.add_argument("--nice", type=int, help="priority of all that is measured")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    assert Path.cwd() == ROOT, "run scripts/bench"
+    main()

@@ -1,0 +1,77 @@
+"""Commits rows at an even pace and notes when: run as a program beside the measured server.
+
+Usage: python -m benches.support.writer DATABASE_URL RATE SECONDS. Prints one line of JSON per
+row: its sequence number, nanoseconds (CLOCK_MONOTONIC) at which COMMIT was sent, and at which
+its answer was there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+import asyncpg
+
+TABLE = "public.bench_trips"
+CREATE = f"""
+DROP TABLE IF EXISTS {TABLE};
+CREATE TABLE {TABLE} (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  seq bigint NOT NULL,
+  client_id bigint,
+  title text,
+  status text,
+  budget numeric(10,2),
+  tags text[],
+  preferences jsonb,
+  updated_at timestamptz NOT NULL DEFAULT now()
+);
+GRANT SELECT ON {TABLE} TO anon, authenticated, service_role;
+ALTER PUBLICATION supabase_realtime ADD TABLE {TABLE};
+"""
+INSERT = f"""
+INSERT INTO {TABLE} (seq, client_id, title, status, budget, tags, preferences)
+VALUES ($1, $1 % 50, 'Ten days along the coast', 'planned', 1234.50, '{{beach,family}}',
+        '{{"diet": "vegetarian", "seats": "window"}}')
+"""
+
+
+async def create_table(database_url: str) -> None:
+    """Make the table anew and add it to the publication."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(CREATE)
+    finally:
+        await connection.close()
+
+
+async def write_rows(database_url: str, rate: float, seconds: float) -> list[tuple[int, int, int]]:
+    """Insert ``rate`` rows a second, each in its own transaction."""
+    connection = await asyncpg.connect(database_url)
+    noted: list[tuple[int, int, int]] = []
+    try:
+        insert = await connection.prepare(INSERT)
+        began = time.monotonic()
+        for sequence in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, began + sequence / rate - time.monotonic()))
+            transaction = connection.transaction()
+            await transaction.start()
+            await insert.fetch(sequence)
+            sent_ns = time.monotonic_ns()
+            await transaction.commit()
+            noted.append((sequence, sent_ns, time.monotonic_ns()))
+    finally:
+        await connection.close()
+    return noted
+
+
+def main() -> None:
+    database_url, rate, seconds = sys.argv[1:]
+    for note in asyncio.run(write_rows(database_url, float(rate), float(seconds))):
+        print(json.dumps(note))
+
+
+if __name__ == "__main__":
+    main()
