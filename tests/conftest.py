@@ -24,3 +24,11 @@ async def database_url(postgres_cluster: PostgresCluster) -> AsyncIterator[str]:
     name = await postgres_cluster.create_database()
     yield postgres_cluster.url_of(name)
     await postgres_cluster.drop_database(name)
+
+
+@pytest.fixture
+async def migrated_database_url(postgres_cluster: PostgresCluster) -> AsyncIterator[str]:
+    """As `database_url`, with all migrations applied and an empty publication."""
+    name = await postgres_cluster.create_migrated_database()
+    yield postgres_cluster.url_of(name)
+    await postgres_cluster.drop_database(name)

@@ -20,6 +20,7 @@ from tidewire.adapters.postgres.embedded.cluster import EmbeddedPostgres
 from tidewire.adapters.postgres.embedded.login import database_url
 from tidewire.adapters.postgres.embedded.pid_file import read_pid_file
 from tidewire.adapters.postgres.embedded.process import is_postmaster_of
+from tidewire.adapters.postgres.migrations import migrate
 
 PASSWORD = "test-password"
 FAST_SETTINGS = {
@@ -29,7 +30,8 @@ FAST_SETTINGS = {
     "max_replication_slots": "40",
     "max_wal_senders": "40",
 }
-DEADLINE_S = 10.0
+DEADLINE_S = 10
+_TEMPLATE = "tidewire_migrated"
 _FOLDER_PREFIX = "tidewire-tests-"
 
 Result = TypeVar("Result")
@@ -49,6 +51,7 @@ class PostgresCluster:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
         self.server = EmbeddedPostgres(self.folder, password=PASSWORD, extra_settings=FAST_SETTINGS)
         self._numbers = itertools.count(1)
+        self._has_template = False
 
     def start(self) -> None:
         run_in_thread(self.server.start)
@@ -75,15 +78,23 @@ class PostgresCluster:
             timeout=DEADLINE_S,
         )
 
-    async def create_database(self, *, template: str = "template1") -> str:
+    async def create_database(self, *, name: str | None = None, template: str = "template1") -> str:
         """A new database's name."""
-        name = f"test_{next(self._numbers)}"
+        name = name or f"test_{next(self._numbers)}"
         connection = await self.connect()
         try:
             await connection.execute(f'create database "{name}" template "{template}"')
         finally:
             await connection.close()
         return name
+
+    async def create_migrated_database(self) -> str:
+        """A new database's name; a copy of one that was migrated once."""
+        if not self._has_template:
+            template = await self.create_database(name=_TEMPLATE)
+            await migrate(self.url_of(template))
+            self._has_template = True
+        return await self.create_database(template=_TEMPLATE)
 
     async def drop_database(self, name: str) -> None:
         """Drop it, with the slots and sessions that a failed test left on it."""
@@ -100,7 +111,8 @@ do $$
 declare slot record; tries integer := 0;
 begin
   loop
-    for slot in select slot_name, active_pid from pg_replication_slots where database = '{name}' loop
+    for slot in select slot_name, active_pid from pg_replication_slots
+                where database = '{name}' loop
       if slot.active_pid is not null then
         perform pg_terminate_backend(slot.active_pid, 5000);
       end if;

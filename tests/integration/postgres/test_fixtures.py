@@ -26,3 +26,12 @@ async def test_a_database_with_a_slot_left_on_it_is_still_dropped(database_url: 
         )
     finally:
         await connection.close()
+
+
+async def test_a_migrated_database_has_the_publication(migrated_database_url: str) -> None:
+    connection = await asyncpg.connect(migrated_database_url)
+    try:
+        assert await connection.fetch("select pubname from pg_publication") != []
+        assert await connection.fetchval("select auth.uid()") is None
+    finally:
+        await connection.close()

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 import types
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -419,7 +419,7 @@ async def _end(process: ServerProcess) -> None:
 
 
 @asynccontextmanager
-async def _start_lock(folder: Path) -> AsyncIterator[None]:
+async def _start_lock(folder: Path) -> AsyncGenerator[None]:
     """Only one start at a time works on the folder, whichever process it is in."""
     descriptor = os.open(folder / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

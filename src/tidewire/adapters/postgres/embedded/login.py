@@ -5,8 +5,9 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] - the driver ships none
 
+from tidewire.adapters.postgres.connect import connect_raw
 from tidewire.core.errors import DatabaseUnavailableError, SetupError
 
 LOGIN_DEADLINE_S = 10.0
@@ -54,12 +55,10 @@ async def check_login(
 
 
 async def _ask(url: str, data_folder: Path) -> str:
-    connection = await asyncpg.connect(url, timeout=LOGIN_DEADLINE_S, ssl=False)
+    connection = await connect_raw(url, timeout_s=LOGIN_DEADLINE_S, ssl=False)
     try:
-        folder, version = await connection.fetchrow(
-            "select current_setting('data_directory'), current_setting('server_version')",
-            timeout=LOGIN_DEADLINE_S,
-        )
+        folder: str = await connection.fetchval("show data_directory")
+        version: str = await connection.fetchval("show server_version")
     finally:
         await connection.close(timeout=LOGIN_DEADLINE_S)
     if Path(folder) != data_folder and not _is_same(Path(folder), data_folder):
@@ -67,19 +66,19 @@ async def _ask(url: str, data_folder: Path) -> str:
             f"the PostgreSQL that answers runs on {folder}, not on {data_folder}",
             "End it, or give another port.",
         )
-    return version.split()[0]
+    return version.split(maxsplit=1)[0]
 
 
 async def _set_password(password: str, port: int, socket_folder: Path) -> None:
-    connection = await asyncpg.connect(
+    connection = await connect_raw(
         host=str(socket_folder),
         port=port,
         user=SUPERUSER,
         database="postgres",
-        timeout=LOGIN_DEADLINE_S,
+        timeout_s=LOGIN_DEADLINE_S,
     )
     try:
-        statement = await connection.fetchval(
+        statement: str = await connection.fetchval(
             "select format('alter role %I password %L', $1::text, $2::text)", SUPERUSER, password
         )
         await connection.execute(statement, timeout=LOGIN_DEADLINE_S)

@@ -24,12 +24,13 @@ _SEGMENT = re.compile(r"^\S+ \S+ \S+ \S+ (\d+)\s+/SYSV", re.MULTILINE)
 
 def holders_of(shared_memory_id: int) -> list[int]:
     """Processes attached to a System V segment, those that may be looked at. Linux only."""
-    found: list[int] = []
     with contextlib.suppress(OSError):
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and _holds(entry / "maps", shared_memory_id):
-                found.append(int(entry.name))
-    return found
+        return [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and _holds(entry / "maps", shared_memory_id)
+        ]
+    return []
 
 
 async def end_orphans(shared_memory_id: int) -> int:

@@ -263,7 +263,7 @@ def _root_owns_way(folder: Path) -> bool:
 
 
 def _passes(folder: Path, account: Account) -> bool:
-    """Whether the permission bits let `account` walk through `folder`. Access lists are not read."""
+    """Whether the permission bits let `account` walk through; access lists are not read."""
     seen = folder.stat()
     if seen.st_uid == account.uid:
         return bool(seen.st_mode & stat.S_IXUSR)

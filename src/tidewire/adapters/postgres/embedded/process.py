@@ -82,7 +82,7 @@ class ServerProcess:
             async with asyncio.timeout(timeout_s):
                 if self._descriptor is not None:
                     await _readable(self._descriptor)
-                while self.is_running:
+                while self.is_running:  # noqa: ASYNC110 - runs only where there is no pidfd
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             return not self.is_running
