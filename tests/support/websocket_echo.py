@@ -174,7 +174,7 @@ def main() -> None:
         max_message_bytes=options.max_bytes, write_buffer_bytes=2 * options.max_bytes
     )
     with ServerThread(loop=options.loop, limits=limits, port=options.port) as server:
-        print(f"echo on port {server.address[1]}", flush=True)
+        print(f"echo on port {server.address[1]}", flush=True)  # noqa: T201 - a program here
         threading.Event().wait()
 
 
