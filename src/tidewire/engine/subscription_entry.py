@@ -5,7 +5,7 @@ Source: wire specification 6.5, 6.7.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -97,7 +97,7 @@ def _parse_select(value: Any) -> frozenset[str] | None:
             "Error parsing `select` params: expected a list of column name strings, "
             'e.g. select: ["col1", "col2"]'
         )
-    items: list[Any] = value
+    items = cast("list[Any]", value)
     return frozenset(item for item in items if isinstance(item, str)) or None
 
 

@@ -1,0 +1,179 @@
+"""Channels that subscribe alike, and what binds them to tables."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tidewire.core.predicate import Predicate
+from tidewire.core.topic import Topic
+from tidewire.engine.audience import Audience
+from tidewire.engine.fanout import push_frame
+from tidewire.engine.subscription_entry import Entry
+from tidewire.protocol.phoenix import payloads
+
+SUBSCRIBED = "Subscribed to PostgreSQL"
+EXTENSION = "postgres_changes"
+
+GroupKey = tuple[str, str, tuple[bytes, ...]]
+ShapeKey = tuple[str, frozenset[str] | None]
+"""Role and selected columns: who has these in common sees the same of a table."""
+
+
+class GroupState(enum.Enum):
+    """Whether changes flow to a group."""
+
+    LIVE = "live"
+    WAITING = "waiting"  # for a table, a column or a privilege
+    FAILED = "failed"  # a filter that the database could not evaluate; for good
+
+
+class ChangeGroup:
+    """All channels of one topic with the same entries and role: they get the same frames.
+
+    Attributes:
+        key: Topic key, role and the entries as they came.
+        topic: Their topic.
+        role: Whose eyes they see with.
+        entries: What they asked for.
+        ids: The id of each entry.
+        audience: The channels.
+        state: Whether changes flow.
+        problem: Why not, for the system message; "" while live.
+        bindings: What ties it to tables while live.
+    """
+
+    __slots__ = (
+        "audience",
+        "bindings",
+        "entries",
+        "ids",
+        "key",
+        "problem",
+        "requests",
+        "role",
+        "state",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        key: GroupKey,
+        topic: Topic,
+        role: str,
+        requests: Sequence[Requested],
+        audience: Audience,
+    ) -> None:
+        self.key = key
+        self.topic = topic
+        self.role = role
+        self.requests = tuple(requests)
+        self.entries = tuple(request.entry for request in requests)
+        self.ids = tuple(request.id for request in requests)
+        self.audience = audience
+        self.state = GroupState.WAITING
+        self.problem = ""
+        self.bindings: tuple[Binding, ...] = ()
+
+    def tell(self, status: str, message: str, *, reason: str = "") -> None:
+        """Send every channel a system message."""
+        extra = {"reason": reason} if reason else None
+        payload = payloads.system(self.topic.sub_topic, EXTENSION, status, message, extra)
+        self.audience.offer(push_frame(self.topic.wire_name, "system", payload))
+
+    def tell_resync(self, reason: str) -> None:
+        """Say that changes may be missing: the client should fetch again."""
+        self.tell("ok", "resync", reason=reason)
+
+
+class Requested(msgspec.Struct, frozen=True):
+    """One entry of a join with what is derived from it.
+
+    Attributes:
+        entry: What it asks for.
+        id: Its id on the wire.
+        canonical: The request as JSON with sorted keys: equal requests have equal ones.
+    """
+
+    entry: Entry
+    id: int
+    canonical: bytes
+
+
+class Binding:
+    """One entry of one group on one table.
+
+    Attributes:
+        group: Who wants it.
+        entry: What it wants.
+        id: The entry's id.
+        id_json: The same as JSON text.
+        table_oid: The table.
+        predicates: What rows must meet, compiled for the types of `type_oids`.
+        type_oids: Type of each column that a predicate looks at.
+        shape_key: Who else sees the same.
+    """
+
+    __slots__ = (
+        "entry",
+        "group",
+        "id",
+        "id_json",
+        "kinds",
+        "predicates",
+        "shape_key",
+        "table_oid",
+        "type_oids",
+    )
+
+    def __init__(
+        self,
+        group: ChangeGroup,
+        request: Requested,
+        table_oid: int,
+        predicates: tuple[Predicate, ...],
+        type_oids: dict[str, int],
+    ) -> None:
+        self.group = group
+        self.entry = request.entry
+        self.kinds = request.entry.kinds
+        self.id = request.id
+        self.id_json = b"%d" % request.id
+        self.table_oid = table_oid
+        self.predicates = predicates
+        self.type_oids = type_oids
+        self.shape_key: ShapeKey = (group.role, request.entry.select)
+
+
+class SystemNotice(msgspec.Struct, frozen=True):
+    """A system message of extension postgres_changes.
+
+    Attributes:
+        status: ``ok`` or ``error``.
+        message: Its text.
+    """
+
+    status: str
+    message: str
+
+
+class SubscribeOutcome(msgspec.Struct, frozen=True):
+    """What a join gets for its entries.
+
+    Attributes:
+        group: Where its channel is now; None when an entry could not be read.
+        echoes: For each entry the request's own JSON with its ``id``.
+        system: Messages to send after the reply.
+    """
+
+    group: ChangeGroup | None
+    echoes: list[bytes]
+    system: tuple[SystemNotice, ...]
+
+
+def canonical_request(request: dict[str, Any]) -> bytes:
+    """The request as JSON with sorted keys."""
+    return msgspec.json.encode(request, order="sorted")

@@ -1,0 +1,349 @@
+"""Takes committed transactions and hands each change to the groups that want it.
+
+Theory of operation. Changes are routed in batches, in commit order. For each batch: make sure
+that everyone is resolved by the newest catalogue and every table indexed for the version that
+the changes were written with; match; ask the database what only it can judge, in one round
+trip; match again if anyone came or went meanwhile; then offer the frames without waiting in
+between. So a change always meets the subscriptions of the moment it is delivered.
+
+Freshness: a table's version not seen before and a ``tidewire.ddl`` message make the catalogue
+be read before anything after them is judged; apart from that its fingerprint is read at most
+once a second while changes flow. When the database does not answer, routing waits, and with it
+the stream: nothing is skipped and nothing is judged by a stale catalogue.
+
+A change that cannot be judged or rendered stops nobody else: its subscribers are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from tidewire.core.change import Change, ChangeKind, LogicalMessage, Relation, Transaction
+from tidewire.core.clock import Clock
+from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionError
+from tidewire.core.filter_index import Doubt, Node
+from tidewire.core.predicate import Predicate
+from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape, commit_timestamp
+from tidewire.engine.change_group import EXTENSION, Binding, ChangeGroup
+from tidewire.engine.fanout import FanoutFrame, push_frame
+from tidewire.engine.predicate_compiler import to_comparison
+from tidewire.engine.stats import Stats
+from tidewire.engine.subscriptions import Subscriptions
+from tidewire.engine.table_route import TableRoute
+from tidewire.ports.catalog_source import CatalogSource, Comparison
+
+logger = logging.getLogger(__name__)
+
+BATCH_MAX = 256
+FRESH_S = 1.0
+DDL_PREFIX = "tidewire.ddl"
+RETRY_MIN_S, RETRY_MAX_S = 0.05, 2.0
+MATCH_ROUNDS_MAX = 100
+"""How often a batch is matched again because subscriptions came while the database was asked."""
+
+_Result = TypeVar("_Result")
+_Answers = dict[Comparison, bool | None]
+
+
+class _Step(msgspec.Struct):
+    """One change of a batch on its way."""
+
+    change: Change
+    timestamp: bytes
+    route: TableRoute | None = None
+    hits: list[Node[Binding]] = []
+    problem: str = ""
+
+
+class ChangeRouter:
+    """Implements `ports.change_source.TransactionSink`."""
+
+    def __init__(
+        self,
+        catalogs: CatalogSource,
+        subscriptions: Subscriptions,
+        clock: Clock,
+        stats: Stats,
+        rng: random.Random,
+    ) -> None:
+        self._catalogs = catalogs
+        self._subscriptions = subscriptions
+        self._clock = clock
+        self._stats = stats
+        self._rng = rng
+        self._relations: dict[int, Relation] = {}
+        self._refreshed_s = float("-inf")
+        self._live = asyncio.Event()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether everything committed from now on arrives."""
+        return self._live.is_set()
+
+    async def wait_live(self) -> None:
+        """Wait until the stream is live. Put a deadline around it."""
+        await self._live.wait()
+
+    async def on_live(self, epoch: str, *, is_new_epoch: bool) -> None:
+        """Let joins be answered; after a broken history tell everyone to fetch again."""
+        logger.info("stream live", extra={"epoch": epoch, "is_new_epoch": is_new_epoch})
+        if is_new_epoch:
+            self._tell_resync(self._subscriptions.groups, "changes may be missing: new epoch")
+        self._live.set()
+
+    async def on_down(self, reason: str) -> None:
+        """Hold joins back until the stream is live again."""
+        logger.warning("stream down", extra={"reason": reason})
+        self._live.clear()
+
+    async def receive(self, transactions: Sequence[Transaction]) -> None:
+        """Route all changes of whole transactions, in order. Returns when all is offered."""
+        self._stats.transactions_total += len(transactions)
+        if not len(self._subscriptions):
+            return  # a relation passed over here counts as new when it comes again
+        if self._clock.monotonic_s() - self._refreshed_s >= FRESH_S:
+            await self._refresh()
+        batch: list[_Step] = []
+        for transaction in transactions:
+            if transaction.overflowed:
+                await self._flush(batch)
+                self._tell_resync(self._subscriptions.groups, "transaction too large")
+                continue
+            timestamp = commit_timestamp(transaction.committed_at_us)
+            for item in transaction.changes:
+                if isinstance(item, LogicalMessage):
+                    if item.prefix == DDL_PREFIX:
+                        await self._flush(batch)
+                        await self._refresh()
+                    continue
+                relation = item.relation
+                if self._relations.get(relation.oid) is not relation:
+                    await self._flush(batch)
+                    await self._refresh()
+                    self._relations[relation.oid] = relation
+                batch.append(_Step(item, timestamp))
+                if len(batch) >= BATCH_MAX:
+                    await self._flush(batch)
+        await self._flush(batch)
+
+    async def _flush(self, batch: list[_Step]) -> None:
+        """Deliver a batch and empty it."""
+        if not batch:
+            return
+        answers: _Answers = {}
+        for _ in range(MATCH_ROUNDS_MAX):
+            if not self._is_prepared(batch):
+                await self._prepare(batch)
+                continue
+            questions = self._match(batch, answers)
+            if not questions:
+                self._deliver_all(batch)
+                break
+            await self._ask(questions, answers)
+        else:
+            groups = {group for step in batch for group in self._groups_of(step)}
+            self._tell_resync(list(groups), "subscriptions kept changing")
+        is_large = len(batch) >= BATCH_MAX
+        batch.clear()
+        if is_large:
+            await asyncio.sleep(0)  # let sockets be served between large batches
+
+    # ------------------------------------------------------------ what matching needs
+
+    def _is_prepared(self, batch: list[_Step]) -> bool:
+        if not self._subscriptions.is_current:
+            return False
+        for step in batch:
+            route = self._subscriptions.route(step.change.relation.oid)
+            if route is not None and not route.is_indexed_for(step.change.relation):
+                return False
+        return True
+
+    async def _prepare(self, batch: list[_Step]) -> None:
+        """Bring everyone to the newest catalogue and index the tables of the batch."""
+        await self._insist(self._subscriptions.sync)
+        for relation in dict.fromkeys(step.change.relation for step in batch):
+            route = self._subscriptions.route(relation.oid)
+            if route is None or route.is_indexed_for(relation):
+                continue
+            recompiled: dict[Binding, tuple[Predicate, ...] | None] = {}
+            for binding in route.misfits(relation):
+                recompiled[binding] = await self._recompile(binding, relation)
+            # When a misfit came meanwhile, the caller finds the batch unprepared and returns.
+            route.index_for(relation, recompiled)
+
+    async def _recompile(
+        self, binding: Binding, relation: Relation
+    ) -> tuple[Predicate, ...] | None:
+        """The binding's filter for the types of a version that the catalogue has left behind."""
+        catalog = self._catalogs.current
+        table = catalog.tables.get(binding.table_oid)
+        if table is None:
+            return None
+        type_oids = {column.name: column.type_oid for column in relation.columns}
+
+        async def compile_() -> tuple[Predicate, ...]:
+            return await self._subscriptions.compiler.compile(
+                catalog, table, binding.entry.conditions, type_oids
+            )
+
+        try:
+            return await self._insist(compile_)
+        except InvalidSubscriptionError:
+            logger.warning(
+                "a filter does not fit a former version of its table",
+                extra={"table": f"{relation.schema}.{relation.name}"},
+            )
+            return None
+
+    async def _refresh(self) -> None:
+        started_s = self._clock.monotonic_s()
+        await self._insist(self._catalogs.refresh)
+        await self._insist(self._subscriptions.sync)
+        self._refreshed_s = started_s
+
+    async def _insist(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Call until the database answers: waiting is what holds the stream back."""
+        delay_s = RETRY_MIN_S
+        while True:
+            try:
+                return await call()
+            except DatabaseUnavailableError as error:
+                logger.warning("routing waits for the database", extra={"reason": str(error)})
+            await asyncio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
+            delay_s = min(2 * delay_s, RETRY_MAX_S)
+
+    # ------------------------------------------------------------ matching
+
+    def _match(self, batch: list[_Step], answers: _Answers) -> list[Comparison]:
+        """Note each step's hits; give what the database must be asked first."""
+        questions: dict[Comparison, None] = {}
+        for step in batch:
+            change = step.change
+            step.route = self._subscriptions.route(change.relation.oid)
+            if step.route is None or change.kind is ChangeKind.TRUNCATE:
+                continue
+            try:
+                step.hits, doubts = step.route.match(change)
+            except Exception:
+                # One table's row must not stop the stream of all; its subscribers are told.
+                logger.exception("a change cannot be matched", extra=_table_of(change))
+                step.problem = "a change could not be matched"
+                continue
+            for doubt in doubts:
+                self._settle_doubt(step, doubt, answers, questions)
+        return list(questions)
+
+    def _settle_doubt(
+        self,
+        step: _Step,
+        doubt: Doubt[Binding],
+        answers: _Answers,
+        questions: dict[Comparison, None],
+    ) -> None:
+        """Add the node to the hits if the answers say so, or its questions to the questions."""
+        for predicate, value in doubt.open:
+            asked = [
+                to_comparison(question, step.change.relation.oid)
+                for question in predicate.questions(value)
+            ]
+            unknown = [comparison for comparison in asked if comparison not in answers]
+            if unknown:
+                questions.update(dict.fromkeys(unknown))
+                return
+            told = [answers[comparison] for comparison in asked]
+            if None in told:
+                self._fail_all(doubt.node, predicate)
+                return
+            if not predicate.conclude([bool(answer) for answer in told]):
+                return
+        step.hits.append(doubt.node)
+
+    def _fail_all(self, node: Node[Binding], predicate: Predicate) -> None:
+        """End the groups of a filter that the database could not evaluate."""
+        condition = predicate.condition
+        problem = (
+            f"The filter {condition.operator.value} on column {condition.column} could not be "
+            "evaluated; no more changes are sent"
+        )
+        for group in dict.fromkeys(binding.group for binding in node.targets):
+            logger.warning("a filter failed", extra={"topic": group.topic.key})
+            self._subscriptions.fail(group, problem)
+
+    async def _ask(self, questions: list[Comparison], answers: _Answers) -> None:
+        async def compare() -> list[bool | None]:
+            return await self._catalogs.compare(questions)
+
+        told = await self._insist(compare)
+        answers.update(zip(questions, told, strict=True))
+
+    # ------------------------------------------------------------ delivery
+
+    def _deliver_all(self, batch: list[_Step]) -> None:
+        """Offer the frames of a batch. Nothing here waits."""
+        for step in batch:
+            if step.route is None:
+                continue
+            if step.change.kind is ChangeKind.TRUNCATE:
+                self._tell_resync(step.route.groups, "table truncated")
+            elif step.problem:
+                self._tell_resync(step.route.groups, step.problem)
+            elif step.hits:
+                self._deliver(step, step.route)
+
+    def _deliver(self, step: _Step, route: TableRoute) -> None:
+        kind = step.change.kind
+        catalog = self._catalogs.current
+        wanted: dict[tuple[ChangeGroup, ChangeShape], list[Binding]] = {}
+        for node in step.hits:
+            for binding in node.targets:
+                if kind in binding.kinds:
+                    shape = route.shape(binding.shape_key, catalog)
+                    if shape is not None:
+                        wanted.setdefault((binding.group, shape), []).append(binding)
+        data: dict[ChangeShape, bytes] = {}
+        frames: dict[tuple[ChangeShape, bytes, str], FanoutFrame] = {}
+        for (group, shape), bindings in wanted.items():
+            ids = bindings[0].id_json if len(bindings) == 1 else _join_ids(bindings)
+            topic = group.topic.wire_name
+            frame = frames.get((shape, ids, topic))
+            if frame is None:
+                if shape not in data:
+                    data[shape] = self._render(step, shape)
+                payload = b'{"ids":[%b],"data":%b}' % (ids, data[shape])
+                frame = frames[shape, ids, topic] = push_frame(topic, EXTENSION, payload)
+            group.audience.offer(frame)
+        if wanted:
+            self._stats.changes_total += 1
+
+    def _render(self, step: _Step, shape: ChangeShape) -> bytes:
+        try:
+            return shape.data(step.change, step.timestamp)
+        except Exception:
+            # One table's row must not stop the stream of all; its subscribers are told.
+            logger.exception("a change cannot be rendered", extra=_table_of(step.change))
+            return shape.error_data(step.change, step.timestamp, NOT_RENDERED)
+
+    def _groups_of(self, step: _Step) -> list[ChangeGroup]:
+        route = self._subscriptions.route(step.change.relation.oid)
+        return route.groups if route is not None else []
+
+    def _tell_resync(self, groups: Sequence[ChangeGroup], reason: str) -> None:
+        if groups:
+            logger.warning("resync", extra={"reason": reason, "groups": len(groups)})
+        for group in groups:
+            group.tell_resync(reason)
+
+
+def _join_ids(bindings: Sequence[Binding]) -> bytes:
+    return b",".join(dict.fromkeys(binding.id_json for binding in bindings))
+
+
+def _table_of(change: Change) -> dict[str, str]:
+    return {"table": f"{change.relation.schema}.{change.relation.name}"}
