@@ -6,7 +6,6 @@ Each is its own process, so that none inherits another's memory or open files.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +16,9 @@ from benches.support.machine import ROOT
 from benches.support.program import EXIT_MISSED, EXIT_NOT_MEASURED, print_results
 from benches.support.result import Result
 
-LOAD_BENCHES = (
+BENCHES = (
     "latency_changes",
+    "change_cost",
     "fanout",
     "heartbeats",
     "connect_join",
@@ -32,16 +32,11 @@ LOAD_BENCHES = (
 )
 
 
-def micro_benches() -> list[str]:
-    """Programs of benches/micro: parts of the product alone, without server or sockets."""
-    return sorted(f"micro.{path.stem}" for path in (ROOT / "benches" / "micro").glob("[a-z]*.py"))
-
-
 def main() -> None:
     arguments = _parse()
     results: list[Result] = []
     exit_code = 0
-    for name in arguments.names or [*LOAD_BENCHES, *micro_benches()]:
+    for name in arguments.names or BENCHES:
         print(f"> {name}", file=sys.stderr, flush=True)
         code, result = _run(name, _passed_on(arguments))
         exit_code = max(exit_code, code)
@@ -69,22 +64,11 @@ def _run(name: str, options: list[str]) -> tuple[int, Result | None]:
     try:
         result = msgspec.json.decode(last_line, type=Result)
     except msgspec.DecodeError:
-        if ended.returncode == 0:  # a program with a report of its own
-            print(_readable(ended.stdout), file=sys.stderr)
-            return 0, None
-        return ended.returncode, None
+        return ended.returncode or EXIT_NOT_MEASURED, None
     return ended.returncode, result
 
 
-def _readable(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=2)
-    except ValueError:
-        return text
-
-
 def _parse() -> argparse.Namespace:
-    names = [*LOAD_BENCHES, *micro_benches()]
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description="Measure what Tidewire promises, on this machine.",
@@ -94,9 +78,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "names",
         nargs="*",
-        choices=names,
+        choices=BENCHES,
         metavar="NAME",
-        help=f"all by default: {', '.join(names)}",
+        help=f"all by default: {', '.join(BENCHES)}",
     )
     parser.add_argument("--quick", action="store_true", help="shorter runs, for a first look")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")

@@ -148,8 +148,7 @@ def print_results(results: Iterable[Result]) -> None:
                 f"{one.value:g} {one.unit}".strip(),
                 {True: "[green]pass[/]", False: "[red]MISSED[/]", None: ""}[one.passed],
             )
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _WIDTH, crop=False)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 def _parse(claim: str) -> argparse.Namespace:
