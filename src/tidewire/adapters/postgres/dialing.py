@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Protocol
+from typing import Protocol, cast
 
 from tidewire.core.errors import DatabaseUnavailableError, ProtocolViolationError
 from tidewire.protocol.pgwire.session import SSL_REQUEST
@@ -102,8 +102,8 @@ class _TlsAnswer(asyncio.Protocol):
         self.is_granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(SSL_REQUEST)
+        # Cast, not checked: uvloop's transports are no subclass of asyncio's.
+        cast(asyncio.WriteTransport, transport).write(SSL_REQUEST)
 
     def data_received(self, data: bytes) -> None:
         if self.is_granted.done():

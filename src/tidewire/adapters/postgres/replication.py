@@ -15,7 +15,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -149,9 +149,9 @@ class ReplicationConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The transport is open: start up."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._session.start())
+        # Cast, not checked: uvloop's transports are no subclass of asyncio's.
+        self._transport = opened = cast(asyncio.Transport, transport)
+        opened.write(self._session.start())
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
