@@ -62,3 +62,12 @@ def find_target(url: str | None, key: str | None, data_dir: Path | None) -> Targ
         )
     record = find_running(data_dir)
     return Target(record.url, key or record.service_role_key)
+
+
+def find_database_url(given: str | None, data_dir: Path | None) -> str:
+    """The database to work on: the one given, that of the settings, or the running server's.
+
+    Raises:
+        SetupError: None is named and no server runs.
+    """
+    return given or load_settings().database.url or find_running(data_dir).database_url

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tidewire.cli.extras import import_server_part
+from tidewire.server.ready_file import FOLDER_NAME, ReadyRecord
 from tidewire.server.settings import Settings, load_settings
 
 _OPTIONS = (
@@ -73,9 +75,16 @@ def settings_from_flags(flags: Mapping[str, Any], **more: Any) -> Settings:
     return load_settings(config_file=flags["config"], flags=by_path)
 
 
+def tell_ready(record: ReadyRecord, *, settings: Settings) -> None:
+    """Say where the server is, on standard output; secrets stay in their file."""
+    click.echo(f"Tidewire {record.version} is ready: {record.dashboard_url}")
+    click.echo(f"Keys and addresses: {Path(settings.server.data_dir) / FOLDER_NAME}")
+
+
 @click.command(help="Run the server, with its own PostgreSQL or yours, until Ctrl-C or SIGTERM.")
 @serve_options
 def command(**flags: Any) -> None:
     """Read the settings and run the server."""
     settings = settings_from_flags(flags)
-    import_server_part("tidewire.server.serve", command="serve").run(settings)
+    serve = import_server_part("tidewire.server.serve", command="serve")
+    serve.run(settings, on_ready=partial(tell_ready, settings=settings))

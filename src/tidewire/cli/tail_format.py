@@ -18,6 +18,8 @@ Write = Callable[[Change], None]
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _SIGNS = {"INSERT": ("+", "green"), "UPDATE": ("~", "blue"), "DELETE": ("-", "red")}
 _NAMING = ("name", "title", "id")
+# Told only when nothing else changed: nearly every update touches them.
+_BOOKKEEPING = frozenset({"updated_at", "updated_by", "modified_at", "modified_by"})
 _VALUE_MAX = 48
 # Beyond what JSON escapes: C1 controls and direction marks, which could repaint a terminal.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -76,11 +78,12 @@ def pretty_line(change: Change) -> Text:
 
 
 def _changed(change: Change) -> list[str]:
-    """Columns whose old value is known and differs."""
+    """Columns whose old value is known and differs, bookkeeping left out where it says nothing."""
     if change.new is None or change.old is None:
         return []
     old = change.old
-    return [name for name, value in change.new.items() if name in old and old[name] != value]
+    changed = [name for name, value in change.new.items() if name in old and old[name] != value]
+    return [name for name in changed if name not in _BOOKKEEPING] or changed
 
 
 def _value(value: Any) -> str:

@@ -61,7 +61,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         float,
         Meta(
             gt=0,
-            le=8,
+            le=5,
             description="Seconds that open connections get to end after SIGTERM. The whole stop "
             "takes 10 s at most.",
         ),
@@ -110,7 +110,7 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     connections_max: Annotated[
         int, Meta(ge=1, description="Open client connections; beyond it an upgrade gets 429.")
-    ] = _LIMITS.connections_max
+    ] = 16_384
     channels_per_connection_max: Annotated[
         int, Meta(ge=1, description="Channels joined on one connection.")
     ] = _LIMITS.channels_per_connection_max

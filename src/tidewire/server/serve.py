@@ -1,0 +1,275 @@
+"""The life of the server's process.
+
+Opened in this order and closed in the reverse: data folder, database, migrations, sample data,
+stream, engine, web server, ready file. The parts that run are tasks of one group: when one of
+them fails, that is logged with its name, everything else is closed in order, and the process
+ends with code 1. A database that goes away is no failure: the stream and the supervisor of an
+embedded database come back by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import cast
+
+from tidewire import __version__
+from tidewire.core.errors import RealtimeError, SetupError
+from tidewire.server.build import (
+    Server,
+    build_server,
+    check_database,
+    enable_table,
+    migrate,
+    open_database,
+)
+from tidewire.server.data_folder import DataFolder
+from tidewire.server.database import Database, require_fit
+from tidewire.server.demo.load import demo_users, load_demo
+from tidewire.server.demo.robots import Robots
+from tidewire.server.keys import Keys, keys_made_at_s, make_keys
+from tidewire.server.logging_setup import set_up_logging
+from tidewire.server.ready_file import (
+    FOLDER_NAME,
+    DemoSignIn,
+    ReadyRecord,
+    remove_record,
+    write_record,
+)
+from tidewire.server.settings import Settings
+from tidewire.server.stop_signal import StopSignal
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # not on every platform; asyncio's own loop does the same, slower
+    new_event_loop = None
+
+LIVE_DEADLINE_S = 15.0
+"""How long the ready file waits for the stream; after that the server is ready without it."""
+
+DRAIN_DEADLINE_S = 6.0
+"""For connections; what is left of the stop's time is the embedded database's."""
+
+OnReady = Callable[[ReadyRecord], None]
+
+_logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, *, with_demo: bool = False, on_ready: OnReady = lambda _: None) -> None:
+    """Run a server until SIGTERM or SIGINT; returns once it has drained.
+
+    Args:
+        settings: All of them.
+        with_demo: Make the sample data first.
+        on_ready: Told once the server is ready.
+
+    Raises:
+        SetupError: It cannot run as things are.
+        SystemExit: A part failed, with code 1; its traceback is in the log.
+    """
+    set_up_logging(settings.log)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_Life(settings, with_demo, on_ready).run())
+
+
+class _Life:
+    """One run, from the lock of the data folder to its release."""
+
+    def __init__(self, settings: Settings, with_demo: bool, on_ready: OnReady) -> None:  # noqa: FBT001 - private, called once
+        self._settings = settings
+        self._with_demo = with_demo
+        self._on_ready = on_ready
+        self._began_s = time.monotonic()
+        self._stop = StopSignal()
+
+    async def run(self) -> None:
+        with self._stop.installed():
+            try:
+                async with AsyncExitStack() as stack:
+                    await self._run(stack)
+            except asyncio.CancelledError:
+                if not self._stop.is_asked:
+                    raise
+            except BaseExceptionGroup as group:
+                raise _reason(group) from group
+        _logger.info("stopped")
+
+    async def _run(self, stack: AsyncExitStack) -> None:
+        with self._stop.interruptible():
+            path = Path(self._settings.server.data_dir)
+            folder = stack.enter_context(DataFolder.open(path))
+            self._check_ready_file()
+            opening = open_database(self._settings, folder, stop_within_s=self._stop.seconds_left)
+            database = await stack.enter_async_context(opening)
+            await self._prepare(database)
+        secret = self._settings.auth.jwt_secret or folder.jwt_secret
+        keys = make_keys(secret, made_at_s=keys_made_at_s(folder.path, now_s=time.time()))
+        server = build_server(
+            self._settings,
+            folder=folder,
+            database_url=database.url,
+            secret=secret,
+            keys=keys,
+            is_demo=self._with_demo,
+        )
+        stack.push_async_callback(server.catalog.close)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_named(name, work()), name=name)
+                for name, work in self._parts(server, database)
+            ]
+            try:
+                with self._stop.interruptible():
+                    host, port = await server.web.start()
+                    await self._wait_live(server)
+                    record = self._record(host, port, database, secret, keys)
+                    self._announce(record, folder)
+                await self._stop.wait()
+            finally:
+                _logger.info("stopping")
+                self._retract(folder)
+                await self._drain(server)
+                for task in reversed(tasks):
+                    task.cancel()
+
+    # ------------------------------------------------------------ before it runs
+
+    def _check_ready_file(self) -> None:
+        """Find out now, not at the end of the start, that the file could not be written."""
+        name = self._settings.server.ready_file
+        if name and not os.access(Path(name).absolute().parent, os.W_OK):
+            raise SetupError(
+                f"The ready file {name} cannot be written: its folder is absent or read-only.",
+                "Make the folder, or name another with --ready-file.",
+            )
+
+    async def _prepare(self, database: Database) -> None:
+        """Bring the database to what the server needs."""
+        publication = self._settings.database.publication
+        if database.supervise is None:
+            problems = await check_database(database.url, publication=publication)
+            for warning in require_fit(list(problems)):
+                _logger.warning(warning.problem, extra={"advice": warning.advice})
+        await migrate(database.url, publication=publication)
+        if not self._with_demo:
+            return
+
+        async def enable(table: str, full: bool) -> None:  # noqa: FBT001 - `EnableTable` calls it so
+            await enable_table(database.url, table, full=full, publication=publication)
+
+        if await load_demo(database.url, seed=self._settings.demo.seed, enable=enable):
+            _logger.info("made the sample data")
+
+    def _parts(
+        self, server: Server, database: Database
+    ) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """What runs as long as the server does, in the order of its start."""
+        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        if database.supervise is not None:
+            parts.append(("database", database.supervise))
+        parts.append(("stream", lambda: server.source.run(server.router)))
+        parts.append(("engine", server.node.run))
+        if self._with_demo and self._settings.demo.simulate:
+            robots = Robots(database.url, edits_per_s=self._settings.demo.edits_per_s)
+            parts.append(("robots", robots.run))
+        return parts
+
+    async def _wait_live(self, server: Server) -> None:
+        try:
+            async with asyncio.timeout(LIVE_DEADLINE_S):
+                await server.router.wait_live()
+        except TimeoutError:
+            reason = server.source.status.detail or "no answer yet"
+            _logger.warning("ready before the stream is live", extra={"reason": reason})
+
+    # ------------------------------------------------------------ while it runs
+
+    def _record(
+        self, host: str, port: int, database: Database, secret: str, keys: Keys
+    ) -> ReadyRecord:
+        url = local_url(host, port)
+        users = [DemoSignIn(user.email, user.password) for user in demo_users(secret)]
+        return ReadyRecord(
+            url=url,
+            anon_key=keys.anon,
+            service_role_key=keys.service_role,
+            jwt_secret=secret,
+            database_url=database.url,
+            dashboard_url=f"{(self._settings.server.public_url or url).rstrip('/')}/",
+            version=__version__,
+            pid=os.getpid(),
+            demo_users=users if self._with_demo else None,
+        )
+
+    def _announce(self, record: ReadyRecord, folder: DataFolder) -> None:
+        for path in self._record_paths(folder):
+            try:
+                write_record(record, path)
+            except OSError as error:
+                raise SetupError(f"{path} cannot be written: {error.strerror}.") from error
+        ready_in_s = round(time.monotonic() - self._began_s, 3)
+        _logger.info("ready", extra={"url": record.url, "ready_in_s": ready_in_s})
+        self._on_ready(record)
+
+    def _retract(self, folder: DataFolder) -> None:
+        for path in self._record_paths(folder):
+            remove_record(path, pid=os.getpid())
+
+    def _record_paths(self, folder: DataFolder) -> list[Path]:
+        paths = [folder.path / FOLDER_NAME]
+        if self._settings.server.ready_file:
+            paths.append(Path(self._settings.server.ready_file))
+        return paths
+
+    # ------------------------------------------------------------ at its end
+
+    async def _drain(self, server: Server) -> None:
+        """Send every client away, then close the port; bounded, whatever clients do."""
+        try:
+            async with asyncio.timeout(DRAIN_DEADLINE_S):
+                await server.node.drain()
+                await server.web.stop()
+        except TimeoutError:
+            _logger.warning("not all connections ended in time")
+
+
+def local_url(host: str, port: int) -> str:
+    """Address under which programs of this machine reach a server that listens on `host`."""
+    reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+    if ":" in reachable and not reachable.startswith("["):
+        reachable = f"[{reachable}]"
+    return f"http://{reachable}:{port}"
+
+
+class _PartEndedError(RealtimeError):
+    """A part that runs as long as the server does ended without an error."""
+
+
+async def _named(name: str, work: Awaitable[None]) -> None:
+    """Run a part that should never end; say which one it was when it does."""
+    try:
+        await work
+    except Exception:
+        _logger.exception("a part of the server failed", extra={"part": name})
+        raise
+    _logger.error("a part of the server ended by itself", extra={"part": name})
+    raise _PartEndedError(name)
+
+
+def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What to end the process with: advice for a person where there is some, else code 1."""
+    return next((error for error in _leaves(group) if isinstance(error, SetupError)), SystemExit(1))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        group = cast(BaseExceptionGroup[BaseException], error)
+        for inner in group.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
