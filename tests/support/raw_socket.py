@@ -123,9 +123,11 @@ async def raw_socket(
     vsn: str = "2.0.0",
     path: str = "/realtime/v1/websocket",
     headers: dict[str, str] | None = None,
+    names_vsn: bool = True,
 ) -> AsyncGenerator[RawSocket]:
     """Connect; closed at the end."""
-    query = urlencode({"apikey": key, "vsn": vsn} if key is not None else {"vsn": vsn})
+    parameters = {"apikey": key, "vsn": vsn if names_vsn else None}
+    query = urlencode({name: value for name, value in parameters.items() if value is not None})
     address = f"{url.replace('http', 'ws', 1)}{path}?{query}"
     async with asyncio.timeout(DEADLINE_S):
         socket = await connect(

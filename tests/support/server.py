@@ -74,10 +74,15 @@ class TidewireServer:
         assert self._process is not None
         return self._process.pid
 
-    def token(self, role: str, *, lifetime_s: float = 3600.0, **claims: Any) -> str:
-        """A token signed with the server's own secret."""
-        secret = self.ready["jwt_secret"]
-        return sign_token(secret, role, now_s=time.time(), lifetime_s=lifetime_s, claims=claims)
+    def token(self, role: str | None, *, lifetime_s: float = 3600.0, **claims: Any) -> str:
+        """A token signed with the server's own secret; None leaves its role empty."""
+        return sign_token(
+            self.ready["jwt_secret"],
+            role or "",
+            now_s=time.time(),
+            lifetime_s=lifetime_s,
+            claims=claims,
+        )
 
     def start(self) -> None:
         """Start and wait until it is ready; the same port as before on a restart."""
