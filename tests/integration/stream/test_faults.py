@@ -4,26 +4,13 @@ that it may not have."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-
 import asyncpg
 import pytest
 
-from tests.support.fault_cluster import FaultCluster, fault_cluster, installed_majors
+from tests.support.fault_cluster import FaultCluster
 from tests.support.stream import MemoryEpochStore, RecordingSink, make_source, streaming
 
 pytestmark = [pytest.mark.postgres, pytest.mark.fault, pytest.mark.timeout(90)]
-
-TABLE = "create table t (id int primary key, v text); create publication p for table t"
-
-
-@pytest.fixture(params=installed_majors(), ids=lambda major: f"pg{major}")
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[FaultCluster]:
-    async with fault_cluster(request.param) as cluster:
-        db = await cluster.connect()
-        await db.execute(TABLE)
-        await db.close()
-        yield cluster
 
 
 async def insert(db: asyncpg.Connection, numbers: range) -> None:
@@ -130,9 +117,7 @@ async def test_a_lost_slot_begins_a_new_epoch(cluster: FaultCluster) -> None:
     await db.execute("select pg_reload_conf()")
     await db.execute("create table junk (x text)")
     for _ in range(40):
-        await db.execute(
-            "insert into junk select repeat('q', 1000) from generate_series(1, 16000)"
-        )
+        await db.execute("insert into junk select repeat('q', 1000) from generate_series(1, 16000)")
         await db.execute("checkpoint")
         if await db.fetchval("select wal_status from pg_replication_slots") == "lost":
             break
@@ -155,11 +140,11 @@ async def test_a_dropped_slot_begins_a_new_epoch(cluster: FaultCluster) -> None:
         await insert(db, range(5))
         await sink.wait(lambda: len(sink.inserted()) == 5)
         await _drop_active_slot(db)
-        await sink.wait(lambda: len(sink.lives) == 2)
+        await sink.wait(lambda: len({epoch for epoch, _ in sink.lives}) == 2)
         await insert(db, range(5, 10))
         await sink.wait(lambda: sink.inserted()[-1:] == [9])
     await db.close()
-    assert [is_new for _, is_new in sink.lives] == [True, True]
+    assert sink.lives[-1][1] is True
     assert sink.inserted() == list(range(10))
 
 
@@ -262,10 +247,12 @@ async def test_a_slot_older_than_its_publication_is_made_anew(cluster: FaultClus
     await db.execute("create publication later for table t")
     sink = RecordingSink()
     async with streaming(make_source(cluster.url, publication="later"), sink):
+        await sink.wait(lambda: len(sink.lives) == 2)
         await insert(db, range(2, 4))
         await sink.wait(lambda: sink.inserted()[-1:] == [3])
     await db.close()
-    assert sink.lives[-1][1] is True
+    assert [is_new for _, is_new in sink.lives] == [True, True]
+    assert sink.inserted() == [2, 3]
 
 
 async def test_the_server_comes_up_after_us(cluster: FaultCluster) -> None:

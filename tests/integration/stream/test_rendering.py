@@ -189,7 +189,9 @@ PROPERTY_COLUMNS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "cp": ("pair", st.tuples(optional(st.integers(-9, 9)), optional(text_values))),
     "cpa": (
         "pair[]",
-        st.lists(optional(st.tuples(optional(st.integers(-9, 9)), optional(text_values))), max_size=3),
+        st.lists(
+            optional(st.tuples(optional(st.integers(-9, 9)), optional(text_values))), max_size=3
+        ),
     ),
     "lo": ("lone", st.tuples(optional(text_values))),
 }

@@ -169,6 +169,8 @@ class FrontendSession:
         end = len(data)
         position = 0
         while end - position >= 5:
+            if self.state is SessionState.ENDED:
+                return events  # what follows an error of the stream is of no use
             length = int.from_bytes(data[position + 1 : position + 5], "big")
             following = position + 1 + length
             if data[position] == _COPY_DATA and length <= self._wal_message_bytes_max:
@@ -225,7 +227,7 @@ class FrontendSession:
 
     def _on_message(self, kind: int, body: bytes, events: list[Event]) -> None:
         reader = self._readers.get(kind)
-        if reader is None or self.state is SessionState.ENDED:
+        if reader is None:
             raise ProtocolViolationError(f"a server message that may not come here: {kind}")
         try:
             event = reader(body)
