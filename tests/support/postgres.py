@@ -19,9 +19,10 @@ import asyncpg
 from tidewire.adapters.postgres.embedded.cluster import EmbeddedPostgres
 from tidewire.adapters.postgres.embedded.login import database_url
 from tidewire.adapters.postgres.embedded.pid_file import read_pid_file
-from tidewire.adapters.postgres.embedded.process import is_postmaster_of
+from tidewire.adapters.postgres.embedded.process import ServerProcess, is_postmaster_of
 from tidewire.adapters.postgres.migrations import migrate
 
+ROOT = Path(__file__).parents[2]
 PASSWORD = "test-password"
 FAST_SETTINGS = {
     "fsync": "off",
@@ -136,8 +137,16 @@ def _remove_abandoned_clusters() -> None:
         owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
         if not owner.isdigit() or Path(f"/proc/{owner}").exists() or not Path("/proc").exists():
             continue
-        seen = read_pid_file(folder / "data")
-        if seen is not None and is_postmaster_of(seen.pid, folder / "data"):
-            with contextlib.suppress(OSError):
-                os.kill(seen.pid, signal.SIGQUIT)
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            end_server_of(folder)
+
+
+def end_server_of(folder: Path) -> None:
+    """End whatever server runs on an embedded folder, and remove the folder."""
+    seen = read_pid_file(folder / "data")
+    if seen is not None and is_postmaster_of(seen.pid, folder / "data"):
+        process = ServerProcess(seen.pid)
+        process.send_signal(signal.SIGQUIT)
+        run_in_thread(lambda: process.wait(timeout_s=DEADLINE_S))
+        process.close()
+    shutil.rmtree(folder, ignore_errors=True)

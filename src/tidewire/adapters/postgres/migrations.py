@@ -36,6 +36,13 @@ _STEP = re.compile(r"^-- (step|optional): (.+)$", re.MULTILINE)
 _ADVICE = re.compile(r"^-- without it: (.+)$", re.MULTILINE)
 _MISSING_RIGHT = (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError)
 
+# A look into the catalogue itself: `to_regclass` may answer from what this session remembered
+# before it waited for the lock.
+_HAS_RECORD = """
+select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                where n.nspname = $1 and c.relname = $2)
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -205,7 +212,7 @@ async def _recorded(connection: SqlConnection) -> set[str]:
     names: set[str] = set()
     for schema in RECORD_SCHEMAS:
         table = f"{schema}.{RECORD_TABLE}"
-        if await connection.fetchval("select to_regclass($1) is not null", table):
+        if await connection.fetchval(_HAS_RECORD, schema, RECORD_TABLE):
             rows = await connection.fetch(f"select name from {table}")  # noqa: S608 (one of two constants)
             names.update(row["name"] for row in rows)
     return names
@@ -219,7 +226,7 @@ async def _record_schema(connection: SqlConnection, notes: list[Finding]) -> str
     problem: Exception | None = None
     for schema in RECORD_SCHEMAS:
         table = f"{schema}.{RECORD_TABLE}"
-        if await connection.fetchval("select to_regclass($1) is not null", table):
+        if await connection.fetchval(_HAS_RECORD, schema, RECORD_TABLE):
             return schema
         try:
             async with connection.transaction():

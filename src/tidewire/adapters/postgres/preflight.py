@@ -76,7 +76,9 @@ select current_setting('server_version') as version,
 """
 
 
-async def check_database(url: str, *, publication: str = DEFAULT_PUBLICATION) -> list[Finding]:
+async def check_database(
+    url: str, *, publication: str = DEFAULT_PUBLICATION, timeout_s: float = CONNECT_DEADLINE_S
+) -> list[Finding]:
     """Look for everything that keeps Tidewire from working on a database.
 
     Changes nothing there; opens two connections, each with a deadline. Never raises for what
@@ -85,12 +87,13 @@ async def check_database(url: str, *, publication: str = DEFAULT_PUBLICATION) ->
     Args:
         url: Its address.
         publication: Name of the publication that Tidewire will use.
+        timeout_s: For each of the two connections.
 
     Returns:
         Errors first; empty when all is well. When no connection can be made, that alone.
     """
     try:
-        connection = await connect_raw(url)
+        connection = await connect_raw(url, timeout_s=timeout_s)
     except DRIVER_ERRORS as error:
         return [explain_connect_failure(error, url)]
     try:

@@ -66,25 +66,28 @@ class _Facts(msgspec.Struct, frozen=True):
     owner: str
     has_key: bool
     generated: list[str]
-    is_member: bool
-    is_in_all_tables: bool
-    is_owner: bool
+    is_listed: bool
+    is_covered: bool
+
+    @property
+    def is_live(self) -> bool:
+        """Published by its own name, or with all tables, its schema or its parent."""
+        return self.is_listed or self.is_covered
 
 
 _FACTS = """
 select c.oid::int8 as oid, c.relkind::text as kind, c.relpersistence::text as persistence,
        c.relreplident::text as identity, pg_get_userbyid(c.relowner) as owner,
-       pg_has_role(c.relowner, 'USAGE') as is_owner,
        exists (select from pg_index i
                 where i.indrelid = c.oid and i.indisprimary and i.indisvalid) as has_key,
        array(select a.attname::text from pg_attribute a
               where a.attrelid = c.oid and a.attgenerated = 's' and not a.attisdropped
               order by a.attnum) as generated,
+       exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+                where p.pubname = $3 and r.prrelid = c.oid) as is_listed,
        exists (select from pg_publication_tables t
                 where t.pubname = $3 and t.schemaname = n.nspname
-                  and t.tablename = c.relname) as is_member,
-       coalesce((select p.puballtables from pg_publication p where p.pubname = $3), false)
-         as is_in_all_tables
+                  and t.tablename = c.relname) as is_covered
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where n.nspname = $1 and c.relname = $2
 """
@@ -154,10 +157,10 @@ async def enable_table(
             notes += await _publish_generated(connection, facts, publication, full=full)
             if full and facts.identity != "f":
                 await connection.execute(f"alter table {name} replica identity full")
-            if not facts.is_member:
+            if not facts.is_live:
                 await _add(connection, name, publication)
         identity = "full" if full else _IDENTITIES[facts.identity]
-        return EnableOutcome(name.schema, name.name, not facts.is_member, identity, notes)
+        return EnableOutcome(name.schema, name.name, not facts.is_live, identity, notes)
 
 
 async def disable_table(
@@ -170,25 +173,26 @@ async def disable_table(
 
     Raises:
         InvalidRequestError: `table` is no name.
-        SetupError: The table is absent, a right is missing, or all tables are published.
+        SetupError: The table is absent, a right is missing, or it is published
+            with its schema, its parent or all tables.
         DatabaseUnavailableError: No answer, or the table was locked for too long.
     """
     name = parse_table_name(table)
     async with _session(url_or_connection) as connection:
         facts = await _read_facts(connection, name, publication)
-        if facts.is_in_all_tables:
+        if facts.is_covered and not facts.is_listed:
             raise SetupError(
-                f"{publication} publishes all tables, so none can leave it",
-                "Make it anew with the tables that shall be live.",
+                f"{name} is published with its parent, its schema or all tables of {publication}",
+                "Change the publication itself: ALTER PUBLICATION, or make it anew.",
             )
-        if facts.is_member:
+        if facts.is_listed:
             async with _change(connection, name, facts, publication):
                 await connection.execute(
                     f"alter publication {quote_name(publication)} drop table {name}"
                 )
         notes = [FULL_PRICE] if facts.identity == "f" else []
         identity = _IDENTITIES[facts.identity]
-        return EnableOutcome(name.schema, name.name, facts.is_member, identity, notes)
+        return EnableOutcome(name.schema, name.name, facts.is_listed, identity, notes)
 
 
 @asynccontextmanager

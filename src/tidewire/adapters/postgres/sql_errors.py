@@ -15,6 +15,9 @@ from tidewire.adapters.postgres.finding import Finding
 DRIVER_ERRORS = (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
+_TLS_MODES = frozenset({"require", "verify-ca", "verify-full"})
+
+
 class Address(msgspec.Struct, frozen=True):
     """What may be said of a database's address: everything but its password."""
 
@@ -22,6 +25,7 @@ class Address(msgspec.Struct, frozen=True):
     port: int
     user: str
     database: str
+    demands_tls: bool = False
 
     @property
     def place(self) -> str:
@@ -41,6 +45,7 @@ def address_of(url: str) -> Address:
             port=parts.port or int(query.get("port", "5432")),
             user=user or "the default user",
             database=path or query.get("database") or query.get("dbname") or user,
+            demands_tls=query.get("sslmode", "") in _TLS_MODES,
         )
     except ValueError:
         return Address("an unreadable address", 0, "", "")
@@ -159,7 +164,7 @@ def _tls(error: BaseException, address: Address) -> Finding:
 
 def _connection_error(error: BaseException, address: Address) -> Finding:
     text = str(error)
-    if "SSL" in text:
+    if "SSL" in text and address.demands_tls:
         return Finding(
             "tls_not_offered",
             "error",
@@ -169,7 +174,7 @@ def _connection_error(error: BaseException, address: Address) -> Finding:
     return Finding(
         "connection_lost",
         "error",
-        f"{address.place} closed the connection: {text or type(error).__name__}",
+        f"{address.place} does not speak as PostgreSQL does: {text or type(error).__name__}",
         "Check that it is a PostgreSQL, and what its log says.",
     )
 

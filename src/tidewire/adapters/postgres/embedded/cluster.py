@@ -108,6 +108,11 @@ class EmbeddedPostgres:
         return self._binaries
 
     @property
+    def launch(self) -> Launch | None:
+        """How the programs are run here; None before `start`."""
+        return self._launch
+
+    @property
     def version(self) -> str:
         """Of the running server, such as ``18.6``; before `start`, of the programs."""
         return self._running_version or self.binaries.version
@@ -147,8 +152,9 @@ class EmbeddedPostgres:
         """
         async with self._changing:
             self._is_stopping = False
-            await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(folders.make_folder, self.folder)
             async with _start_lock(self.folder):
+                await asyncio.to_thread(self._prepare)
                 if not await self._adopt():
                     await self._start_server()
             self._started_at_s = time.monotonic()
@@ -211,7 +217,6 @@ class EmbeddedPostgres:
         return found
 
     def _prepare(self) -> None:
-        folders.make_folder(self.folder)
         if self._launch is None:
             self._launch = plan_launch(self.binaries, self.folder, enclosing=self._enclosing)
         try:
@@ -265,9 +270,7 @@ class EmbeddedPostgres:
 
     async def _clear_leftovers(self, seen: pid_file.PidFile | None) -> None:
         """PostgreSQL would refuse a stale pid file whose number another process has by now."""
-        if seen is None:
-            return
-        if seen.shared_memory_id is not None:
+        if seen is not None and seen.shared_memory_id is not None:
             ended = await end_orphans(seen.shared_memory_id)
             if ended:
                 logger.warning("ended processes of a killed PostgreSQL", extra={"count": ended})

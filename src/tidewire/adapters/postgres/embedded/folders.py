@@ -56,14 +56,20 @@ def socket_folder_for(folder: Path, launch: Launch) -> Path:
     if len(os.fsencode(chosen / _LONGEST_SOCKET_NAME)) > SOCKET_PATH_BYTES_MAX:
         chosen = _short_folder(folder)
     chosen.mkdir(mode=0o700, exist_ok=True)
+    if chosen.parent != folder:
+        _refuse_strangers_folder(chosen, launch)
+    chosen.chmod(0o700)
+    launch.own_tree(chosen)
+    return chosen
+
+
+def _refuse_strangers_folder(chosen: Path, launch: Launch) -> None:
+    """Anybody may make folders in /tmp, so the name alone proves nothing."""
     seen = chosen.lstat()
     if not stat.S_ISDIR(seen.st_mode) or seen.st_uid not in {os.geteuid(), launch.owner_uid}:
         raise SetupError(
             f"{chosen} exists and is not ours", "Remove it, or choose a shorter data folder."
         )
-    chosen.chmod(0o700)
-    launch.own_tree(chosen)
-    return chosen
 
 
 def remove_short_socket_folder(socket_folder: Path, folder: Path) -> None:

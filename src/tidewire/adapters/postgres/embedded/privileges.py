@@ -151,9 +151,10 @@ def plan_launch(binaries: Binaries, folder: Path, *, enclosing: Path | None = No
     ):
         return Launch(LaunchKind.NAMESPACE, binaries, nobody, 0, 0)
     if reaching:
-        copy = copy_binaries(binaries, folder)
-        if _runs(_version_command(copy), _options_of(reaching[0])):
-            return _launch_as(reaching[0], copy, enclosing)
+        launch = _launch_as(reaching[0], copy_binaries(binaries, folder), enclosing)
+        launch.open_passage(folder)
+        if _runs(_version_command(launch.binaries), launch.spawn_options()):
+            return launch
     raise SetupError(
         f"PostgreSQL does not run as root, and no other account can reach {folder}",
         "Choose a data folder outside root's home with --data-dir, run Tidewire as an ordinary "

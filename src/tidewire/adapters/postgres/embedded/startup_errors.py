@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from tidewire.core.errors import SetupError
 
-_TOLD_LINES_MAX = 6
+_TOLD_LINES_MAX = 4
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] ")
+_FATAL = re.compile(r"\b(FATAL|PANIC|error):")
 
 
 class _Pattern(msgspec.Struct, frozen=True):
@@ -43,10 +47,10 @@ def explain_failure(what: str, output: str) -> SetupError:
         output: Everything the program said.
     """
     advice = next((pattern.advice for pattern in _PATTERNS if pattern.words in output), "")
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL" in line or "PANIC" in line or "error" in line]
-    told = (telling or lines)[-_TOLD_LINES_MAX:]
-    said = "; ".join(told) if told else "it said nothing"
+    lines = [_LOG_PREFIX.sub("", line.strip()) for line in output.splitlines() if line.strip()]
+    ends = [place for place, line in enumerate(lines, 1) if _FATAL.search(line)]
+    told = lines[: ends[-1]] if ends else lines
+    said = "; ".join(told[-_TOLD_LINES_MAX:]) or "it said nothing"
     return SetupError(f"{what}: {said}", advice or "The log beside the data says more.")
 
 
