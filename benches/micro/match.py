@@ -20,17 +20,25 @@ import random
 import statistics
 import struct
 import time
+from collections.abc import Sequence
 
 from tidewire.adapters.memory.policy_free import PolicyFreeAuthorizer
 from tidewire.core.catalog import Catalog, Table, TableAccess, TableColumn, TypeInfo
-from tidewire.core.change import Change, ChangeKind, Relation, RelationColumn, ReplicaIdentity
-from tidewire.core.change import Transaction
+from tidewire.core.change import (
+    Change,
+    ChangeKind,
+    Relation,
+    RelationColumn,
+    ReplicaIdentity,
+    Transaction,
+)
 from tidewire.core.lsn import Lsn
 from tidewire.core.topic import Topic
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
+from tidewire.ports.catalog_source import Comparison, LiteralRequest
 from tidewire.protocol.pgoutput import compiled
 from tidewire.protocol.pgoutput.row import row_end
 
@@ -65,21 +73,21 @@ class FixedCatalogs:
             access={"anon": {TABLE_OID: TableAccess(names, bypasses_row_security=True)}},
         )
 
-    async def refresh(self, role=None):
+    async def refresh(self, role: str | None = None) -> Catalog:
         return self.current
 
-    async def canonical_literals(self, requests):
+    async def canonical_literals(self, requests: Sequence[LiteralRequest]) -> list[str | None]:
         return [request.text for request in requests]
 
-    async def compare(self, comparisons):
+    async def compare(self, comparisons: Sequence[Comparison]) -> list[bool | None]:
         raise AssertionError("nothing here is for the database")
 
 
 class Clock:
-    def monotonic_s(self):
+    def monotonic_s(self) -> float:
         return 0.0
 
-    def wall_s(self):
+    def wall_s(self) -> float:
         return 0.0
 
 

@@ -190,6 +190,8 @@ class FilterIndex(Generic[T]):
         anchor = node.anchor
         if anchor is None:
             self._scan[node] = None
+        elif not anchor.keys:
+            pass  # an empty list, which nothing meets
         elif anchor.kind is AnchorKind.EQUAL:
             place = (node.anchor_position, anchor.key)
             equal = self._equal.get(place)
@@ -208,6 +210,8 @@ class FilterIndex(Generic[T]):
         anchor = node.anchor
         if anchor is None:
             del self._scan[node]
+        elif not anchor.keys:
+            pass
         elif anchor.kind is AnchorKind.EQUAL:
             place = (node.anchor_position, anchor.key)
             equal = self._equal[place]

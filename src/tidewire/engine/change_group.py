@@ -111,6 +111,7 @@ class Binding:
         entry: What it wants.
         id: The entry's id.
         id_json: The same as JSON text.
+        kinds: Which changes it wants.
         table_oid: The table.
         predicates: What rows must meet, compiled for the types of `type_oids`.
         type_oids: Type of each column that a predicate looks at.
@@ -139,7 +140,7 @@ class Binding:
     ) -> None:
         self.group = group
         self.entry = request.entry
-        self.kinds = request.entry.kinds
+        self.kinds = tuple(request.entry.kinds)  # by identity: an enum's hash is slow
         self.id = request.id
         self.id_json = b"%d" % request.id
         self.table_oid = table_oid

@@ -305,8 +305,13 @@ class ChangeRouter:
             for binding in node.targets:
                 if kind in binding.kinds:
                     shape = route.shape(binding.shape_key, catalog)
-                    if shape is not None:
-                        wanted.setdefault((binding.group, shape), []).append(binding)
+                    if shape is None:
+                        continue
+                    receiver = (binding.group, shape)
+                    if receiver in wanted:
+                        wanted[receiver].append(binding)
+                    else:
+                        wanted[receiver] = [binding]
         data: dict[ChangeShape, bytes] = {}
         frames: dict[tuple[ChangeShape, bytes, str], FanoutFrame] = {}
         for (group, shape), bindings in wanted.items():
