@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from tests.support.clock import ManualClock
 from tests.support.frames import split_frames
@@ -18,7 +18,7 @@ from tidewire.engine.limits import Limits
 from tidewire.engine.node import Node
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import SubscribeOutcome, SystemNotice
-from tidewire.ports.transport import Refusal, UpgradeRequest
+from tidewire.ports.transport import Refusal, Transport, UpgradeRequest
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
 PATH = "/realtime/v1/websocket"
@@ -64,7 +64,8 @@ class FakeSubscriptions:
         self.roles.append(role)
         echoes = [json.dumps({**entry, "id": 7 + i}).encode() for i, entry in enumerate(entries)]
         notices = [SystemNotice("ok", "Subscribed to PostgreSQL")]
-        return SubscribeOutcome(group=object(), echoes=echoes, system=notices)
+        group: Any = object()
+        return SubscribeOutcome(group=group, echoes=echoes, system=tuple(notices))
 
     def unsubscribe(self, member, group) -> None:
         self.members.remove(member)
@@ -111,7 +112,9 @@ class House:
         now_s = self.clock.wall_s()
         return sign_token(SECRET, role, now_s=now_s, lifetime_s=lifetime_s, claims=claims)
 
-    def upgrade(self, vsn: str | None = "2.0.0", apikey: str | None = None, path: str = PATH):
+    def upgrade(
+        self, vsn: str | None = "2.0.0", apikey: str | None = None, path: str = PATH
+    ) -> Any:
         """What the node answers to an upgrade."""
         query = {"vsn": vsn, "apikey": apikey}
         given = {key: value for key, value in query.items() if value is not None}
@@ -121,7 +124,7 @@ class House:
         accept = self.upgrade(vsn, token or self.token())
         assert not isinstance(accept, Refusal), accept
         transport = FakeTransport(deflate=deflate)
-        connection = accept(transport)
+        connection = accept(cast("Transport", transport))
         assert isinstance(connection, Connection)
         return Client(self, vsn, connection, transport)
 
