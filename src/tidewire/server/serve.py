@@ -20,6 +20,8 @@ from typing import cast
 
 from tidewire import __version__
 from tidewire.core.errors import RealtimeError, SetupError
+from tidewire.protocol.pgoutput.compiled import use_python
+from tidewire.protocol.pgoutput.render import renderer_name
 from tidewire.server.build import (
     Server,
     build_server,
@@ -73,6 +75,8 @@ def run(settings: Settings, *, with_demo: bool = False, on_ready: OnReady = lamb
         SystemExit: A part failed, with code 1; its traceback is in the log.
     """
     set_up_logging(settings.log)
+    if settings.stream.renderer == "python":
+        use_python()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_Life(settings, with_demo, on_ready).run())
 
@@ -213,7 +217,10 @@ class _Life:
             except OSError as error:
                 raise SetupError(f"{path} cannot be written: {error.strerror}.") from error
         ready_in_s = round(time.monotonic() - self._began_s, 3)
-        _logger.info("ready", extra={"url": record.url, "ready_in_s": ready_in_s})
+        _logger.info(
+            "ready",
+            extra={"url": record.url, "ready_in_s": ready_in_s, "renderer": renderer_name()},
+        )
         self._on_ready(record)
 
     def _retract(self, folder: DataFolder) -> None:

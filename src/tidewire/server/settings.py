@@ -93,6 +93,18 @@ class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "supabase_realtime"
 
 
+class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How changes are read and rendered."""
+
+    renderer: Annotated[
+        Literal["auto", "python"],
+        Meta(
+            description="auto renders rows by the compiled module where it is there; python "
+            "always by its slower twin, which gives the same bytes."
+        ),
+    ] = "auto"
+
+
 class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who vouches for tokens."""
 
@@ -175,6 +187,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
+    stream: StreamSettings = StreamSettings()
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

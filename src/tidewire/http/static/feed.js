@@ -31,6 +31,9 @@ export function changedFields(change) {
   )
 }
 
+// A whole old row has more than its key; with the key alone nobody can say what changed.
+const isWhole = (old) => Object.keys(old ?? {}).length > 2
+
 export function rowTitle(change) {
   const row = change.type === 'DELETE' ? change.old : change.row
   const name = NAMING.find((field) => row?.[field] !== undefined && row[field] !== null)
@@ -120,6 +123,7 @@ export class ChangeFeed {
     )
     const fields = changedFields(change)
     if (fields.length) row.append(this.makeFields(change, fields))
+    else if (change.type === 'UPDATE' && isWhole(change.old)) row.append(element('span', 'fields', 'saved again, with the same values'))
     return row
   }
 

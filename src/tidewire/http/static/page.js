@@ -66,6 +66,7 @@ async function start() {
   } else {
     byId('people-panel').hidden = true
     byId('cursors-panel').hidden = true
+    byId('client').textContent = 'a bare WebSocket on this page'
     showNotice('supabase-js is not installed here, so this page shows changes only. Run scripts/install where npm can be reached to see presence and cursors too.')
     connectReduced(url, config.anon_key, handlers)
   }

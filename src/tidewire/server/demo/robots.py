@@ -27,13 +27,14 @@ _EDITS: tuple[tuple[int, str], ...] = (
     (
         30,
         "update public.trips set updated_by = $1, seats_taken ="
-        " greatest(0, least(seats, seats_taken + ($2::int % 5) - 2))"
+        " greatest(0, least(seats, seats_taken + (array[-2, -1, 1, 2])[1 + $2::int % 4]))"
         " where id = (select id from public.trips order by random() limit 1)",
     ),
     (
         20,
         "update public.trips set updated_by = $1,"
-        " status = (enum_range(null::public.trip_status))[1 + $2::int % 6]"
+        " status = (array(select s from unnest(enum_range(null::public.trip_status)) s"
+        " where s <> status))[1 + $2::int % 5]"
         " where id = (select id from public.trips order by random() limit 1)",
     ),
     (
@@ -45,7 +46,8 @@ _EDITS: tuple[tuple[int, str], ...] = (
     (
         20,
         "update public.clients set updated_by = $1,"
-        " status = (enum_range(null::public.client_status))[1 + $2::int % 4]"
+        " status = (array(select s from unnest(enum_range(null::public.client_status)) s"
+        " where s <> status))[1 + $2::int % 3]"
         " where id = (select id from public.clients order by random() limit 1)",
     ),
     (

