@@ -58,7 +58,7 @@ def close_payload(code: int, reason: bytes = b"") -> bytes:
     return code.to_bytes(2, "big") + reason
 
 
-def split_server_frames(data: bytes) -> Iterator[tuple[Frame, int]]:
+def split_server_frames(data: bytes | bytearray) -> Iterator[tuple[Frame, int]]:
     """Whole frames at the beginning of `data`, each with where it ends."""
     at = 0
     while len(data) - at >= 2:
@@ -73,7 +73,7 @@ def split_server_frames(data: bytes) -> Iterator[tuple[Frame, int]]:
         if len(data) < start + length:
             return
         at = start + length
-        yield Frame(first & 15, data[start:at], bool(first & 128), first >> 4 & 7), at
+        yield Frame(first & 15, bytes(data[start:at]), bool(first & 128), first >> 4 & 7), at
 
 
 def upgrade_head(path: str = "/echo", *, extensions: str = "", **replaced: str | None) -> bytes:
@@ -109,7 +109,11 @@ class Client:
         if receive_buffer:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         raw.settimeout(timeout_s)
-        raw.connect(address)
+        try:
+            raw.connect(address)
+        except OSError:
+            raw.close()
+            raise
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = tls.wrap_socket(raw, server_hostname="localhost") if tls else raw
         self.buffer = b""
@@ -156,15 +160,17 @@ class Client:
 
     def frame(self) -> Frame | None:
         """The next frame; None when the connection ended."""
+        data = bytearray(self.buffer)
         while True:
-            for frame, end in split_server_frames(self.buffer):
-                self.buffer = self.buffer[end:]
+            for frame, end in split_server_frames(data):
+                self.buffer = bytes(data[end:])
                 return frame
             received = self.receive()
             if not received:
-                assert not self.buffer, f"connection ended within a frame: {self.buffer[:40]!r}"
+                assert not data, f"connection ended within a frame: {data[:40]!r}"
+                self.buffer = b""
                 return None
-            self.buffer += received
+            data += received
 
     def frames_to_end(self) -> list[Frame]:
         frames: list[Frame] = []

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import ssl
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
@@ -132,7 +133,18 @@ class ServerThread:
 
     @property
     def connection_count(self) -> int:
-        return self.call(lambda: self._server.connection_count)
+        return self._server.connection_count
+
+    def wait_for(self, condition: Callable[[], object], *, timeout_s: float = 10.0) -> None:
+        """Wait until `condition`, evaluated between the server's turns, holds."""
+        deadline = time.monotonic() + timeout_s
+        while not self.call(condition):
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+
+    def receiver(self, at: int = 0) -> Any:
+        """The receiver of a connection; it is made just after the client sees its upgrade."""
+        self.wait_for(lambda: len(self.receivers) > at)
+        return self.receivers[at]
 
     def stop(self) -> None:
         if self._thread.is_alive():

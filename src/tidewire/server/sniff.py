@@ -149,8 +149,7 @@ class Sniffer(asyncio.Protocol):
             self._read_head(data)
         elif self._state is _State.DECIDING:
             self._data += data
-            if len(self._data) > self.upgrades.group.limits.head_bytes_max:
-                self._transport.abort()
+            self._bound_what_waits()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left before it was handed over."""
@@ -186,7 +185,7 @@ class Sniffer(asyncio.Protocol):
             self._answer(refusal(431))
         elif end >= 0:
             self._head_is_whole(bytes(self._data), end)
-        elif has_bare_line_break(bytes(self._data[max(0, known - 1) :])):
+        elif has_bare_line_break(self._data[known - self._data.endswith(b"\r", 0, known) :]):
             self._refuse(HandshakeError("bare line break in the request head"))
 
     def _head_is_whole(self, data: bytes, end: int) -> None:
@@ -236,8 +235,13 @@ class Sniffer(asyncio.Protocol):
             self._task = task = self.upgrades.group.loop.create_task(waiting)
             self.upgrades.tasks.add(task)
             task.add_done_callback(self.upgrades.tasks.discard)
+            self._bound_what_waits()
         else:
             self._conclude(upgrade, decision)
+
+    def _bound_what_waits(self) -> None:
+        if len(self._data) > self.upgrades.group.limits.head_bytes_max:
+            self._transport.abort()
 
     def _request(self, head: RequestHead) -> UpgradeRequest:
         peer: Any = self._transport.get_extra_info("peername")

@@ -26,15 +26,16 @@ class SocketLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         head_bytes_max: Longest first request head.
         accept_timeout_s: How long the decision on an upgrade may take.
         close_timeout_s: How long a closing connection may take to end.
-        max_connections: Most connections at once, HTTP included; more are answered 503.
+        max_connections: Most connections at once, HTTP included; more are answered 503. Each
+            needs an open file: the server says at start when the system allows fewer.
     """
 
     max_message_bytes: _Bytes = 5_000_000
     write_buffer_bytes: _Bytes = 1 << 20
-    drain_timeout_s: _Seconds = 5.0
+    drain_timeout_s: _Seconds = 10.0
     sndbuf_bytes: _Bytes = 64 << 10
     head_timeout_s: _Seconds = 10.0
     head_bytes_max: _Bytes = 16 << 10
     accept_timeout_s: _Seconds = 10.0
     close_timeout_s: _Seconds = 5.0
-    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 10_000

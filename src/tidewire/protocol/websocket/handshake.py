@@ -82,7 +82,7 @@ class Deflate(msgspec.Struct, frozen=True):
     sends_shared_frames: bool
 
 
-def has_bare_line_break(data: bytes) -> bool:
+def has_bare_line_break(data: bytes | bytearray) -> bool:
     """Whether a CR or LF stands alone; a CR at the very end may yet become a pair."""
     pairs = data.count(b"\r\n")
     returns = data.count(b"\r") - data.endswith(b"\r")
