@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benches.support.load import LoadReport, run_load
+from benches.support.load import run_load
 from benches.support.program import Lab, run_program
 from benches.support.result import Figure, at_most, figure
 from benches.support.servers import TidewireServer
@@ -12,22 +12,21 @@ ROOM = 10
 
 
 def measure(lab: Lab) -> list[Figure]:
-    reports: list[LoadReport] = []
     with TidewireServer() as product:
-        for repetition in range(3):
-            with lab.watch(product.processes, "rooms"):
-                reports.append(
-                    run_load(
-                        product,
-                        "rooms",
-                        clients=USERS,
-                        room_size=ROOM,
-                        rate=1,
-                        seconds=5 if lab.quick else 20,
-                        warm_up=2,
-                    )
-                )
-            lab.say(f"run {repetition + 1} of 3: {reports[-1].server_cpu:.2%} of a core")
+        reports = lab.repeat(
+            "rooms",
+            product.processes,
+            lambda: run_load(
+                product,
+                "rooms",
+                clients=USERS,
+                room_size=ROOM,
+                rate=1,
+                seconds=5 if lab.quick else 20,
+                warm_up=2,
+            ),
+            times=3,
+        )
     return [
         figure(
             "server CPU",

@@ -21,12 +21,12 @@ def _figures(lab: Lab, renderer: str, target: Bound) -> list[Figure]:
     """Ten matching channels on ten topics, ten frames to encode; and all alike, encoded once."""
     figures: list[Figure] = []
     for case, alike in (("own topics", False), ("one topic", True)):
-        runs: list[dict[str, float]] = []
-        for _ in range(3):
-            with lab.watch(list, renderer):
-                work = measure_match(SUBSCRIPTIONS, MATCHING, 3 if lab.quick else 9, alike=alike)
-                runs.append(asyncio.run(work))
-        lab.say(f"{renderer}, {case}: {runs[-1]['per_change_us']:.1f} us")
+        rounds = 3 if lab.quick else 9
+
+        def run(rounds: int = rounds, alike: bool = alike) -> dict[str, float]:
+            return asyncio.run(measure_match(SUBSCRIPTIONS, MATCHING, rounds, alike=alike))
+
+        runs = lab.repeat(f"{renderer}, {case}", list, run, times=3)
         per_change = [run["per_change_us"] for run in runs]
         subscribe = [run["subscribe_us"] for run in runs]
         figures += [

@@ -42,19 +42,18 @@ def measure(lab: Lab) -> list[Figure]:
     ):
         keyed = alternate(lab, reference, product, "connect", concurrency=128)
         _write_tokens(Path(tokens.name), product.ready.jwt_secret)
-        own: list[LoadReport] = []
-        for _ in range(lab.repetitions):
-            with lab.watch(product.processes, "user tokens"):
-                own.append(
-                    run_load(
-                        product,
-                        "connect",
-                        concurrency=128,
-                        tokens=tokens.name,
-                        seconds=lab.seconds,
-                        warm_up=lab.warm_up_s,
-                    )
-                )
+        own = lab.repeat(
+            "user tokens",
+            product.processes,
+            lambda: run_load(
+                product,
+                "connect",
+                concurrency=128,
+                tokens=tokens.name,
+                seconds=lab.seconds,
+                warm_up=lab.warm_up_s,
+            ),
+        )
     return [
         figure(
             "with the anonymous key",

@@ -47,20 +47,18 @@ def measure(lab: Lab) -> list[Figure]:
 
 def _open_loop(lab: Lab, product: TidewireServer) -> list[Figure]:
     """Evenly spaced publishes, 500,000 deliveries a second to 100 subscribers."""
-    reports: list[LoadReport] = []
-    for _ in range(lab.repetitions):
-        with lab.watch(product.processes, "open loop"):
-            reports.append(
-                run_load(
-                    product,
-                    "fanout",
-                    clients=OPEN_SUBSCRIBERS,
-                    rate=OPEN_DELIVERIES_PER_S / OPEN_SUBSCRIBERS,
-                    seconds=lab.seconds,
-                    warm_up=lab.warm_up_s,
-                )
-            )
-    lab.say("500 k deliveries/s to 100 subscribers")
+    reports = lab.repeat(
+        "500 k deliveries/s to 100 subscribers",
+        product.processes,
+        lambda: run_load(
+            product,
+            "fanout",
+            clients=OPEN_SUBSCRIBERS,
+            rate=OPEN_DELIVERIES_PER_S / OPEN_SUBSCRIBERS,
+            seconds=lab.seconds,
+            warm_up=lab.warm_up_s,
+        ),
+    )
     return [
         figure("500 k/s to 100: delivered", "k/s", [one.delivered_per_s / 1e3 for one in reports]),
         figure(

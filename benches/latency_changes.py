@@ -19,7 +19,7 @@ from pathlib import Path
 
 import asyncpg
 
-from benches.support.load import hold_load
+from benches.support.load import LoadFailedError, hold_load
 from benches.support.machine import ROOT, load_core, pin
 from benches.support.program import Lab, run_program
 from benches.support.result import Figure, at_least, at_most, figure
@@ -31,6 +31,7 @@ CHANGES_PER_S = 100
 POLL_EVERY_S = 0.1
 POLL_ROWS_MAX = 1000
 LATE_S = 1.0
+WRITER_TIMEOUT_S = 600
 _RECORD = struct.Struct("<QQQ")
 JOIN_CONFIG = json.dumps(
     {
@@ -58,7 +59,9 @@ def _start_writer(product: TidewireServer, seconds: float) -> subprocess.Popen[s
 
 
 def _finish_writer(writer: subprocess.Popen[str]) -> Notes:
-    output, _ = writer.communicate(timeout=600)
+    output, _ = writer.communicate(timeout=WRITER_TIMEOUT_S)
+    if writer.returncode != 0:
+        raise LoadFailedError("the writer failed; its words stand above")
     return [tuple(json.loads(line)) for line in output.splitlines()]
 
 
@@ -146,10 +149,10 @@ def measure(lab: Lab) -> list[Figure]:
     seconds = 4.0 if lab.quick else 12.0
     with TidewireServer() as product:
         asyncio.run(create_table(product.ready.database_url))
-        for repetition in range(3):
-            with lab.watch(product.processes, "changes"):
-                runs.add(*_pushed(product, seconds))
-            lab.say(f"run {repetition + 1} of 3: p50 {runs.sent_p50[-1]:.2f} ms")
+        for notes, frames in lab.repeat(
+            "changes", product.processes, lambda: _pushed(product, seconds), times=3
+        ):
+            runs.add(notes, frames)
         polled = _polled(product, seconds)
         lab.say("polling each 100 ms")
     return [

@@ -42,14 +42,9 @@ def _run(lab: Lab, server: Target) -> tuple[LoadReport, LoadReport]:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    ours: list[tuple[LoadReport, LoadReport]] = []
-    limit: list[tuple[LoadReport, LoadReport]] = []
     with ReferenceServer() as reference, TidewireServer() as product:
-        for repetition in range(lab.repetitions):
-            limit.append(_run(lab, reference))
-            with lab.watch(product.processes, "loop blocking"):
-                ours.append(_run(lab, product))
-            lab.say(f"run {repetition + 1} of {lab.repetitions}: {ours[-1][0].max_us / 1e3:.1f} ms")
+        limit = lab.repeat("C loop", reference.processes, lambda: _run(lab, reference), times=3)
+        ours = lab.repeat("Tidewire", product.processes, lambda: _run(lab, product))
     return [
         figure(
             "worst heartbeat",

@@ -17,15 +17,12 @@ MORE = 8000
 SETTLE_S = 1.5
 
 
-def _run(lab: Lab) -> tuple[float, float]:
+def _run() -> tuple[float, float]:
     """KB per connection, and connections joined per second on the way."""
     with TidewireServer() as product, hold_load(product, "idle", clients=FIRST):
         time.sleep(SETTLE_S)
         before_kb = product.resident_kb()
-        with (
-            lab.watch(product.processes, "idle connections"),
-            hold_load(product, "idle", clients=MORE, concurrency=256) as rest,
-        ):
+        with hold_load(product, "idle", clients=MORE, concurrency=256) as rest:
             time.sleep(SETTLE_S)
             grown_kb = product.resident_kb() - before_kb
             report = rest.finish()
@@ -35,7 +32,7 @@ def _run(lab: Lab) -> tuple[float, float]:
 def measure(lab: Lab) -> list[Figure]:
     runs: list[tuple[float, float]] = []
     for repetition in range(3):
-        runs.append(_run(lab))
+        runs.append(_run())
         lab.say(f"{FIRST + MORE} connections, run {repetition + 1} of 3: {runs[-1][0]:.2f} KB each")
     return [
         figure(

@@ -24,14 +24,12 @@ def alternate(
     """Drive both in turns with the same load, so that a drift of the machine meets both."""
     timing = {"seconds": lab.seconds, "warm_up": lab.warm_up_s}
     what = " ".join([mode, *(f"{name} {value}" for name, value in options.items())])
-    pairs: list[Pair] = []
-    for repetition in range(lab.repetitions):
-        with lab.watch(lambda: [*reference.processes(), *product.processes()], what):
-            first = run_load(reference, mode, **timing, **options)
-            second = run_load(product, mode, **timing, **options)
-        pairs.append((first, second))
-        lab.say(f"{what}, run {repetition + 1} of {lab.repetitions}")
-    return pairs
+
+    def run() -> Pair:
+        first = run_load(reference, mode, **timing, **options)
+        return first, run_load(product, mode, **timing, **options)
+
+    return lab.repeat(what, lambda: [*reference.processes(), *product.processes()], run)
 
 
 def ratios(pairs: list[Pair], value: Callable[[LoadReport], float]) -> list[float]:

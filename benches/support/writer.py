@@ -33,8 +33,8 @@ ALTER PUBLICATION supabase_realtime ADD TABLE {TABLE};
 """
 INSERT = f"""
 INSERT INTO {TABLE} (seq, client_id, title, status, budget, tags, preferences)
-VALUES ($1, $1 % 50, 'Ten days along the coast', 'planned', 1234.50, '{{beach,family}}',
-        '{{"diet": "vegetarian", "seats": "window"}}')
+VALUES ($1::bigint, $1::bigint % 50, 'Ten days along the coast', 'planned', 1234.50,
+        '{{beach,family}}', '{{"diet": "vegetarian", "seats": "window"}}')
 """
 
 
