@@ -33,11 +33,23 @@ def holders_of(shared_memory_id: int) -> list[int]:
     return []
 
 
+def is_held(shared_memory_id: int) -> bool:
+    """Whether any process is attached to the segment, even one that may not be looked at."""
+    try:
+        lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    except OSError:
+        return bool(holders_of(shared_memory_id))
+    # Columns: key shmid perms size cpid lpid nattch ...  Source: proc(5).
+    rows = (line.split() for line in lines)
+    return any(int(row[1]) == shared_memory_id and int(row[6]) > 0 for row in rows)
+
+
 async def end_orphans(shared_memory_id: int) -> int:
     """Make sure that nobody holds the segment of a postmaster that has ended.
 
     Those that do not go by themselves are told to quit, then killed: the next start replays
-    the log as after any crash.
+    the log as after any crash. Where they may not be looked at (root without the capability
+    SYS_PTRACE, as in many containers) they are waited for alone.
 
     Returns:
         How many had to be signalled.
@@ -45,10 +57,10 @@ async def end_orphans(shared_memory_id: int) -> int:
     signalled: set[int] = set()
     begun = time.monotonic()
     while (waited := time.monotonic() - begun) < KILL_S:
-        holders = await asyncio.to_thread(holders_of, shared_memory_id)
-        if not holders:
+        if not is_held(shared_memory_id):
             break
         if waited >= GRACE_S:
+            holders = await asyncio.to_thread(holders_of, shared_memory_id)
             number = signal.SIGQUIT if waited < 2 * GRACE_S else signal.SIGKILL
             for pid in holders:
                 _signal_holder(pid, shared_memory_id, number)
