@@ -56,4 +56,4 @@ def test_times_order_across_eras_and_long_years() -> None:
         b"0001-01-01", b"2026-01-01 00:00:00", b"2026-01-01 00:00:00.5", b"9999-12-31",
         b"10000-01-01", b"294276-12-31", b"infinity",
     ]  # fmt: skip
-    assert sorted(ordered[::-1], key=ct.time_key) == ordered
+    assert sorted(set(ordered), key=ct.time_key) == ordered
