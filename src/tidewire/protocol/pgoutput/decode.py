@@ -8,6 +8,7 @@ Source: PostgreSQL manual, "Logical Replication Message Formats".
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 from tidewire.core.change import ChangeKind, Relation, RelationColumn, ReplicaIdentity
@@ -30,6 +31,9 @@ OutputMessage = (
 
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01 UTC in microseconds since 1970-01-01."""
+
+_BEGIN = struct.Struct("!xQqI")
+_COMMIT = struct.Struct("!xxQQq")  # the second byte holds flags, none of them used
 
 _KEY_ROW, _OLD_ROW, _NEW_ROW = b"KON"
 
@@ -63,7 +67,7 @@ def decode(data: bytes) -> OutputMessage:
         raise ProtocolViolationError(f"unknown pgoutput message {data[:1]!r}")
     try:
         return reader(data)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, struct.error) as error:
         raise ProtocolViolationError(f"malformed pgoutput message {data[:1]!r}") from error
 
 
@@ -89,10 +93,6 @@ class _Cursor:
     def lsn(self) -> Lsn:
         return Lsn(self.integer(8))
 
-    def moment_us(self) -> int:
-        value = self.integer(8)
-        return (value - (1 << 64) if value >> 63 else value) + POSTGRES_EPOCH_US
-
     def text(self) -> str:
         end = self._data.index(b"\0", self._position)
         # Names in a SQL_ASCII database need not be UTF-8; that must not stop the stream.
@@ -113,18 +113,13 @@ class _Cursor:
 
 
 def _begin(data: bytes) -> Begin:
-    cursor = _Cursor(data)
-    message = Begin(cursor.lsn(), cursor.moment_us(), cursor.integer(4))
-    cursor.finish()
-    return message
+    lsn, moment, xid = _BEGIN.unpack(data)
+    return Begin(Lsn(lsn), moment + POSTGRES_EPOCH_US, xid)
 
 
 def _commit(data: bytes) -> Commit:
-    cursor = _Cursor(data)
-    cursor.integer(1)  # flags, unused
-    message = Commit(cursor.lsn(), cursor.lsn(), cursor.moment_us())
-    cursor.finish()
-    return message
+    commit_lsn, end_lsn, moment = _COMMIT.unpack(data)
+    return Commit(Lsn(commit_lsn), Lsn(end_lsn), moment + POSTGRES_EPOCH_US)
 
 
 def _origin(data: bytes) -> Origin:

@@ -6,6 +6,7 @@ Both give the same bytes; which one runs is decided in `compiled`.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from tidewire.protocol.pgoutput.compiled import choice
 from tidewire.protocol.pgoutput.row import UNCHANGED, column_text, malformed_row
 from tidewire.protocol.pgoutput.shape import Shape, key_prefix, shape_of
 from tidewire.protocol.pgoutput.text_values import ValueRenderer, renderer_of
+
+_read_length = struct.Struct("!I").unpack_from
 
 
 def renderer_name() -> str:
@@ -108,15 +111,16 @@ class PythonRowPlan:
     """The pure-Python twin of `_render.RowPlan`."""
 
     def __init__(self, names: list[bytes | None], shapes: list[Shape]) -> None:
-        self._plan: list[tuple[bytes | None, ValueRenderer]] = [
-            (name, renderer_of(shape)) for name, shape in zip(names, shapes, strict=True)
+        self._plan: list[tuple[int, bytes | None, ValueRenderer]] = [
+            (index, name, renderer_of(shape))
+            for index, (name, shape) in enumerate(zip(names, shapes, strict=True))
         ]
 
     def render(self, row: bytes, fallback: bytes | None = None) -> bytes:
         """See `RowRenderer.render`."""
         try:
             rendered = self._render(row, fallback)
-        except (IndexError, ValueError) as error:
+        except (IndexError, ValueError, struct.error) as error:
             raise malformed_row() from error
         if not rendered.isascii():
             rendered = _as_utf8(rendered)
@@ -128,14 +132,14 @@ class PythonRowPlan:
             raise malformed_row()
         values: list[bytes] = []
         add = values.append
-        read = int.from_bytes
+        read = _read_length
         position = 2
         # A length that leaves the row makes the next index fail, or the check behind the loop.
-        for index, (name, render) in enumerate(plan):
+        for index, name, render in plan:
             kind = row[position]
             if kind == 116:  # t
                 start = position + 5
-                position = start + read(row[position + 1 : start], "big")
+                position = start + read(row, position + 1)[0]
                 if name is not None:
                     add(name + render(row[start:position]))
                 continue

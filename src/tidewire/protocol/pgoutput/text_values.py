@@ -25,18 +25,24 @@ ValueRenderer = Callable[[bytes], bytes]
 DIMENSIONS_MAX = 6
 """Depth of braces in an array's text. Source: `MAXDIM`."""
 
-_find_special = re.compile(rb'[\x00-\x1f"\\]').search
+_LONG = 100
+_SPECIAL = bytes(range(32)) + b'"\\'
+_usual_timestamp_tz = re.compile(rb"(\d{4}-\d\d-\d\d) (\d\d:\d\d:[\d.]+\+\d\d)").fullmatch
 _QUOTE, _COMMA, _OPEN, _CLOSE, _BRACKET, _BACKSLASH = b'",{}[\\'
 _PAREN_OPEN, _PAREN_CLOSE = b"()"
 
 
 def render_string(text: bytes) -> bytes:
     """A JSON string, escaped as PostgreSQL's `escape_json` does."""
-    if _find_special(text) is None:
+    # Looking first pays for long texts only (0.4 against 0.8 us at 200 bytes).
+    if len(text) > _LONG and len(text.translate(None, _SPECIAL)) == len(text):
         return b'"' + text + b'"'
-    # Bytes that are no UTF-8 (a SQL_ASCII database) pass through here; `render` mends the row.
-    escaped = encode_basestring(text.decode("utf-8", "surrogateescape"))
-    return escaped.encode("utf-8", "surrogateescape")
+    try:
+        return encode_basestring(text.decode()).encode()
+    except UnicodeDecodeError:
+        # No UTF-8 (a SQL_ASCII database) passes through here; `render` mends the whole row.
+        escaped = encode_basestring(text.decode("utf-8", "surrogateescape"))
+        return escaped.encode("utf-8", "surrogateescape")
 
 
 def render_number(text: bytes) -> bytes:
@@ -63,6 +69,9 @@ def render_timestamp(text: bytes) -> bytes:
 
 def render_timestamp_tz(text: bytes) -> bytes:
     """As `render_timestamp`, the offset always with minutes: ``+00`` becomes ``+00:00``."""
+    usual = _usual_timestamp_tz(text)
+    if usual is not None:
+        return b'"%bT%b:00"' % usual.groups()
     if not _is_moment(text):
         return render_string(text)
     era = b" BC" if text.endswith(b" BC") else b""
