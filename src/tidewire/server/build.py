@@ -218,7 +218,7 @@ class _Numbers:
 
     def samples(self) -> Iterable[Sample]:
         """Every number there is."""
-        for name, help_text in _STATS_HELP.items():
+        for name, help_text in STATS_HELP.items():
             yield Sample(name, help_text, getattr(self._stats, name))
         written = self._written
         yield Sample("frames_sent_total", "Frames written to clients.", written.frames_written)
@@ -234,7 +234,7 @@ class _Numbers:
         yield Sample("uptime_seconds", "Seconds since the start.", uptime_s)
 
 
-_STATS_HELP = {
+STATS_HELP = {
     "connections": "Open connections.",
     "channels": "Joined channels.",
     "subscriptions": "Channels that listen to database changes.",
