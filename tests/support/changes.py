@@ -109,6 +109,8 @@ class FakeCatalogs:
         self.judge: Callable[[Comparison], bool | None] = lambda _: True
         self.hold: asyncio.Event | None = None
         self.asked = asyncio.Event()
+        self.refusals = 0
+        self.refused = asyncio.Event()  # several times over
 
     async def refresh(self, role: str | None = None) -> Catalog:
         self.refreshes += 1
@@ -131,6 +133,9 @@ class FakeCatalogs:
     async def _answer(self) -> None:
         await asyncio.sleep(0)
         if self.down:
+            self.refusals += 1
+            if self.refusals > 2:
+                self.refused.set()
             raise DatabaseUnavailableError("down")
 
 

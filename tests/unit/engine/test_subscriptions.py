@@ -96,7 +96,7 @@ async def test_a_bad_entry_means_no_subscription_at_all(entry: Any, message: str
     [
         ({**ALL, "table": "x"}, "Please check Realtime is enabled for the given connect "
          "parameters: [event: *, schema: public, table: x, filters: [], select: nil]"),
-        ({**ALL, "filter": "nope=eq.1"}, "ERROR P0001 (raise_exception) invalid column for filter "),
+        ({**ALL, "filter": "nope=eq.1"}, "ERROR P0001 (raise_exception) invalid column for "),
         ({**ALL, "select": ["nope"]}, "(raise_exception) invalid column for select nope"),
         ({**ALL, "filter": "note=eq.1"}, "(raise_exception) invalid column for filter note"),
         ({**ALL, "filter": "id=eq.bad"}, 'invalid input syntax for type integer: "bad"'),
