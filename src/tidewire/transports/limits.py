@@ -21,7 +21,8 @@ class SocketLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drain_timeout_s: How long a slow client has to come well below the limit again. It is
             cut off before that when a fifth of the limit more would wait for it.
         sndbuf_bytes: Kernel send buffer of each socket (Linux doubles it). Small, because what
-            the kernel swallows for a client that does not read is memory too, and hides it.
+            the kernel swallows for a client that does not read is memory too, and hides it; it
+            also bounds what is under way, so what one client can be sent a round trip.
         head_timeout_s: How long a client may take to send its first request head.
         head_bytes_max: Longest first request head.
         accept_timeout_s: How long the decision on an upgrade may take.

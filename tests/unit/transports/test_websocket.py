@@ -103,9 +103,7 @@ async def turn() -> None:
 
 
 def test_it_is_small() -> None:
-    assert not hasattr(WebSocketTransport, "__dict__") or "__dict__" not in dir(
-        WebSocketTransport.__new__(WebSocketTransport)
-    )
+    assert not hasattr(WebSocketTransport.__new__(WebSocketTransport), "__dict__")
     assert sys.getsizeof(WebSocketTransport.__new__(WebSocketTransport)) < 250
 
 
@@ -150,13 +148,10 @@ async def test_over_the_limit_a_fifth_more_is_taken_then_the_peer_is_cut(rig: Ri
     frame = text_frame(bytes(1000))
     rig.socket.buffered = 1 << 20
     rig.transport.pause_writing()
-    while (
-        rig.transport._send.__name__ != "_discard"
-        if hasattr(rig.transport._send, "__name__")
-        else True
-    ):
+    for _ in range(1000):
+        before = len(rig.sent)
         rig.transport.write(frame)
-        rig.socket.buffered += len(frame)
+        rig.socket.buffered += len(frame) * (len(rig.sent) - before)
     written = len(rig.sent) * len(frame)
     assert 0.19 * (1 << 20) < written <= 0.2 * (1 << 20)
     assert "abort" not in rig.sent

@@ -223,6 +223,8 @@ def negotiate_deflate(offers: str) -> Deflate | None:
         The first acceptable offer under which shared frames can be sent, else the first
         acceptable one, else None.
     """
+    if not offers:
+        return None
     agreed = [deflate for offer in offers.split(",") if (deflate := _accept_offer(offer))]
     return next((deflate for deflate in agreed if deflate.sends_shared_frames), None) or next(
         iter(agreed), None
