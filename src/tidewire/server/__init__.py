@@ -1,4 +1,4 @@
-"""Settings, wiring and the life of the process; build.py alone names adapters.
+"""Settings, wiring and the life of the process; build.py alone chooses adapters.
 
 Rules belong further down.
 """

@@ -1,4 +1,4 @@
-"""Makes everything from the settings. The one file that knows which adapters there are."""
+"""Makes everything from the settings. The one file that chooses adapters."""
 
 from __future__ import annotations
 
