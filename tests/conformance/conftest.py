@@ -22,6 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "tests/conformance" in item.nodeid:
             item.add_marker(pytest.mark.conformance)
             item.add_marker(pytest.mark.postgres)
+            # supabase-py reads an attribute that websockets deprecates, when a link breaks.
+            item.add_marker(
+                pytest.mark.filterwarnings("ignore:ConnectionClosed:DeprecationWarning")
+            )
 
 
 @pytest.fixture(scope="session")

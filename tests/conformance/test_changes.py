@@ -286,7 +286,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("smallint", "-5", -5),
     ("bigint", "9007199254740991", 9007199254740991),
     ("real", "1.5", 1.5),
-    ("double precision", "'NaN'", None),
+    ("double precision", "'NaN'", "NaN"),
     ("numeric(10,4)", "123.45", 123.45),
     ("boolean", "true", True),
     ("text", "'q\"\\ üß\n'", 'q"\\ üß\n'),

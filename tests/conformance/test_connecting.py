@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.conformance.conftest import MakeClient
@@ -82,8 +83,6 @@ async def test_another_serializer_is_refused_with_an_empty_403(
     server: TidewireServer, vsn: str
 ) -> None:
     url = f"{server.url}/realtime/v1/websocket".replace("http", "ws", 1)
-    from websockets.asyncio.client import connect
-
     with pytest.raises(InvalidStatus) as refused:
         async with connect(f"{url}?apikey={server.anon_key}&vsn={vsn}", proxy=None):
             pass

@@ -67,7 +67,7 @@ FILTERS: list[tuple[str, set[int]]] = [
     (f"tag=eq.{TAG.upper()}", {1}),
     ("n=gte.10,n=lte.30", {1, 2, 4}),
     ("ok=is.true,price=lt.5,name=like.A%", {1}),
-    (" n = gte.30 , ok=is.true ", {4}),
+    ("  n=gte.30 , ok=is.true ", {4}),
     ("n=gt.1000", set()),
     ("name=eq.'; drop table x; --", set()),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import asyncpg
 import pytest
 
@@ -159,8 +161,6 @@ async def test_a_grant_taken_away_while_running_stops_delivery(
 
 async def _settle(raw: RawSocket, database: asyncpg.Connection, marker: str) -> None:
     """Let the promised second pass, with changes flowing as the promise asks."""
-    import time
-
     deadline = time.monotonic() + 1.2
     number = 0
     while time.monotonic() < deadline:

@@ -141,14 +141,31 @@ class StockJs:
         process.attach(self._take)
 
     async def client(
-        self, url: str, key: str, *, vsn: str | None = None, **realtime: Any
+        self,
+        url: str,
+        key: str,
+        *,
+        vsn: str | None = None,
+        access_token: str | None = None,
+        **realtime: Any,
     ) -> JsClient:
-        """A new client; `realtime` are options of that name, such as heartbeatIntervalMs."""
+        """A new client.
+
+        Args:
+            url: Project URL.
+            key: Anon or service key.
+            vsn: Serializer, when not the client's own choice.
+            access_token: What its `accessToken` callback gives.
+            realtime: Options of that name, such as heartbeatIntervalMs.
+        """
         name = f"client-{next(self._numbers)}"
         options = {**realtime, **({"vsn": vsn} if vsn else {})}
         client = JsClient(self, name, vsn or "2.0.0")
         self._targets[name] = client.take
-        await self.call("createClient", client=name, url=url, key=key, realtime=options)
+        arguments = {"client": name, "url": url, "key": key, "realtime": options}
+        if access_token is not None:
+            arguments["accessToken"] = access_token
+        await self.call("createClient", **arguments)
         self._clients.append(client)
         return client
 

@@ -30,9 +30,9 @@ async def make_table(
     row_security: bool = False,
     full_identity: bool = False,
 ) -> str:
-    """A new table in `public`, published and granted; gives its name."""
+    """A new table in `public`, published, and granted to these roles only; gives its name."""
     name = name or unused_name()
-    statements = [f"create table {name} ({columns})"]
+    statements = [f"create table {name} ({columns})", f"revoke all on {name} from {ALL_ROLES}"]
     if roles:
         statements.append(f"grant select on {name} to {roles}")
     if row_security:
