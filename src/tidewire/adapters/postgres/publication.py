@@ -190,7 +190,10 @@ async def disable_table(
                 await connection.execute(
                     f"alter publication {quote_name(publication)} drop table {name}"
                 )
-        notes = [FULL_PRICE] if facts.identity == "f" else []
+        ending = (
+            f"identity FULL stays; to end its price: ALTER TABLE {name} REPLICA IDENTITY DEFAULT"
+        )
+        notes = [ending] if facts.identity == "f" else []
         identity = _IDENTITIES[facts.identity]
         return EnableOutcome(name.schema, name.name, facts.is_listed, identity, notes)
 

@@ -20,7 +20,7 @@ from tests.support.launcher import start_launcher, told_by
 from tests.support.postgres import PASSWORD
 from tidewire.adapters.postgres.embedded import folders
 from tidewire.adapters.postgres.embedded.cluster import EmbeddedPostgres
-from tidewire.adapters.postgres.embedded.orphans import holders_of
+from tidewire.adapters.postgres.embedded.orphans import holders_of, is_held
 from tidewire.adapters.postgres.embedded.pid_file import read_pid_file
 
 pytestmark = [pytest.mark.postgres, pytest.mark.fault]
@@ -92,12 +92,16 @@ async def test_a_backend_that_computes_does_not_keep_a_killed_server_down(
             pass
     old, seen = server.pid, read_pid_file(server.data_folder)
     assert old is not None
+    assert server.launch is not None
     assert seen is not None
     assert seen.shared_memory_id is not None
+    assert is_held(seen.shared_memory_id)
+    assert old in holders_of(seen.shared_memory_id, server.launch)
     async with supervised(server):
         os.kill(old, signal.SIGKILL)
         await _answers_under_another_pid(server, old)
-    assert holders_of(seen.shared_memory_id) == []
+    assert not is_held(seen.shared_memory_id)
+    assert holders_of(seen.shared_memory_id, server.launch) == []
     with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError)):
         await work
     observer.terminate()

@@ -29,8 +29,8 @@ from tidewire.adapters.postgres.embedded.startup_errors import explain_failure, 
 from tidewire.core.errors import DatabaseUnavailableError, RealtimeError, SetupError
 
 READY_DEADLINE_S = 60.0
-FAST_STOP_DEADLINE_S = 5.0
-IMMEDIATE_STOP_DEADLINE_S = 2.0
+FAST_STOP_DEADLINE_S = 4.0
+IMMEDIATE_STOP_DEADLINE_S = 1.5
 PORT_TRIES = 5
 LOG_CHECK_S = 30.0
 BACKOFF_FIRST_S = 0.1
@@ -91,6 +91,7 @@ class EmbeddedPostgres:
         self._running_version = ""
         self._started_at_s = 0.0
         self._log_begin = 0
+        self._is_new = False
         self._is_stopping = False
         self._changing = asyncio.Lock()
 
@@ -191,6 +192,7 @@ class EmbeddedPostgres:
             process = self._process or self._find_running()
             if process is None:
                 return
+            self._process = process
             socket_folder = self._socket_folder_in_use()
             await _end(process)
             self._let_go()
@@ -222,7 +224,10 @@ class EmbeddedPostgres:
         try:
             self._launch.open_passage(self.folder)
             is_durable = self._extra_settings.get("fsync", "on") != "off"
-            if initialise.initialise_cluster(self._launch, self.data_folder, is_durable=is_durable):
+            self._is_new = initialise.initialise_cluster(
+                self._launch, self.data_folder, is_durable=is_durable
+            )
+            if self._is_new:
                 logger.info("made a PostgreSQL cluster", extra={"version": self.binaries.version})
         except OSError as error:
             raise explain_failure("could not prepare the data folder", str(error)) from error
@@ -271,7 +276,7 @@ class EmbeddedPostgres:
     async def _clear_leftovers(self, seen: pid_file.PidFile | None) -> None:
         """PostgreSQL would refuse a stale pid file whose number another process has by now."""
         if seen is not None and seen.shared_memory_id is not None:
-            ended = await end_orphans(seen.shared_memory_id)
+            ended = await end_orphans(seen.shared_memory_id, self._prepared_launch)
             if ended:
                 logger.warning("ended processes of a killed PostgreSQL", extra={"count": ended})
         (self.data_folder / pid_file.NAME).unlink(missing_ok=True)
@@ -330,9 +335,13 @@ class EmbeddedPostgres:
             raise _PortTakenError
         raise explain_failure("PostgreSQL did not start", said)
 
+    @property
+    def _prepared_launch(self) -> Launch:
+        assert self._launch is not None, "_prepare was not called"
+        return self._launch
+
     def _spawn(self, port: int) -> ServerProcess:
-        launch = self._launch
-        assert launch is not None, "_prepare was not called"
+        launch = self._prepared_launch
         try:
             socket_folder = folders.socket_folder_for(self.folder, launch)
             for stale in socket_folder.glob(".s.PGSQL.*"):
@@ -378,6 +387,7 @@ class EmbeddedPostgres:
             port=self._port,
             socket_folder=self._socket_folder_in_use(),
             data_folder=self.data_folder,
+            is_new=self._is_new,
         )
 
     def _log_tail(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -130,7 +131,11 @@ def _initdb_arguments(launch: Launch, target: Path, locale: str, is_durable: boo
         # Sorting and case rules of PostgreSQL itself: the same on every machine.
         arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     arguments += [f"--locale={locale}", "--no-instructions"]
-    return arguments if is_durable else [*arguments, "--no-sync"]
+    if not is_durable:
+        arguments.append("--no-sync")
+    elif launch.binaries.major >= 17 and sys.platform == "linux":
+        arguments.append("--sync-method=syncfs")  # one call in place of a thousand
+    return arguments
 
 
 def _write_as(launch: Launch, path: Path, text: str) -> None:

@@ -22,11 +22,16 @@ def database_url(password: str, port: int, *, database: str = "postgres") -> str
 
 
 async def check_login(
-    *, password: str, port: int, socket_folder: Path | None, data_folder: Path
+    *,
+    password: str,
+    port: int,
+    socket_folder: Path | None,
+    data_folder: Path,
+    is_new: bool = False,
 ) -> str:
     """Log in over TCP, and see that the server is the one of `data_folder`.
 
-    When the cluster has another password, as a new one has, it is set over the socket.
+    When the cluster has another password, or none yet, it is set over the socket.
 
     Returns:
         The server's version, such as ``18.6``.
@@ -36,6 +41,8 @@ async def check_login(
         SetupError: Another server answers on that port, or the login is refused.
     """
     try:
+        if is_new and socket_folder is not None:
+            await _set_password(password, port, socket_folder)
         try:
             return await _ask(database_url(password, port), data_folder)
         except asyncpg.InvalidPasswordError:

@@ -12,25 +12,50 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
-GRACE_S = 0.15
+from tidewire.adapters.postgres.embedded.privileges import Launch
+
+GRACE_S = 0.1
 KILL_S = 2.0
 POLL_S = 0.01
+SEARCH_DEADLINE_S = 2.0
 
 _SEGMENT = re.compile(r"^\S+ \S+ \S+ \S+ (\d+)\s+/SYSV", re.MULTILINE)
+_SEARCH = "exec grep -lsE ' {id} +/SYSV' /proc/[0-9]*/maps"
 
 
-def holders_of(shared_memory_id: int) -> list[int]:
-    """Processes attached to a System V segment, those that may be looked at. Linux only."""
-    with contextlib.suppress(OSError):
-        return [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and _holds(entry / "maps", shared_memory_id)
-        ]
-    return []
+def holders_of(shared_memory_id: int, launch: Launch) -> list[int]:
+    """Processes attached to a System V segment. Linux only.
+
+    Root without the capability SYS_PTRACE, as in many containers, may not look into processes
+    of others: then the server's own account is asked to.
+    """
+    try:
+        entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    except OSError:
+        return []
+    seen = [int(entry.name) for entry in entries if _holds(entry / "maps", shared_memory_id)]
+    return seen or _holders_seen_by_account(shared_memory_id, launch)
+
+
+def _holders_seen_by_account(shared_memory_id: int, launch: Launch) -> list[int]:
+    try:
+        answer = subprocess.run(  # noqa: S603 (a fixed command and a number)
+            ["/bin/sh", "-c", _SEARCH.format(id=shared_memory_id)],
+            capture_output=True,
+            text=True,
+            timeout=SEARCH_DEADLINE_S,
+            check=False,
+            cwd="/",
+            env=launch.environment,
+            **launch.spawn_options(),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [int(path.split("/")[2]) for path in answer.stdout.split()]
 
 
 def is_held(shared_memory_id: int) -> bool:
@@ -38,18 +63,17 @@ def is_held(shared_memory_id: int) -> bool:
     try:
         lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
     except OSError:
-        return bool(holders_of(shared_memory_id))
+        return False
     # Columns: key shmid perms size cpid lpid nattch ...  Source: proc(5).
     rows = (line.split() for line in lines)
     return any(int(row[1]) == shared_memory_id and int(row[6]) > 0 for row in rows)
 
 
-async def end_orphans(shared_memory_id: int) -> int:
+async def end_orphans(shared_memory_id: int, launch: Launch) -> int:
     """Make sure that nobody holds the segment of a postmaster that has ended.
 
     Those that do not go by themselves are told to quit, then killed: the next start replays
-    the log as after any crash. Where they may not be looked at (root without the capability
-    SYS_PTRACE, as in many containers) they are waited for alone.
+    the log as after any crash.
 
     Returns:
         How many had to be signalled.
@@ -60,23 +84,26 @@ async def end_orphans(shared_memory_id: int) -> int:
         if not is_held(shared_memory_id):
             break
         if waited >= GRACE_S:
-            holders = await asyncio.to_thread(holders_of, shared_memory_id)
             number = signal.SIGQUIT if waited < 2 * GRACE_S else signal.SIGKILL
-            for pid in holders:
-                _signal_holder(pid, shared_memory_id, number)
-            signalled.update(holders)
+            signalled |= await asyncio.to_thread(_signal_all, shared_memory_id, launch, number)
         await asyncio.sleep(POLL_S)
     return len(signalled)
 
 
-def _signal_holder(pid: int, shared_memory_id: int, number: signal.Signals) -> None:
-    with contextlib.suppress(OSError):
-        descriptor = os.pidfd_open(pid)
-        try:
-            # Asked again once its number is held: it cannot have become another process.
-            if _holds(Path(f"/proc/{pid}/maps"), shared_memory_id):
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
+def _signal_all(shared_memory_id: int, launch: Launch, number: signal.Signals) -> set[int]:
+    """Signal every holder, each held by a descriptor before it is asked for a second time."""
+    descriptors: dict[int, int] = {}
+    try:
+        for pid in holders_of(shared_memory_id, launch):
+            with contextlib.suppress(OSError):
+                descriptors[pid] = os.pidfd_open(pid)
+        sure = set(holders_of(shared_memory_id, launch)) & descriptors.keys()
+        for pid in sure:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(descriptors[pid], number)
+        return sure
+    finally:
+        for descriptor in descriptors.values():
             os.close(descriptor)
 
 

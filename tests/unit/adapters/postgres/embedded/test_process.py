@@ -83,7 +83,11 @@ def test_ours_is_known_by_its_program_and_its_folder(
 ) -> None:
     for folder in ("here", "elsewhere"):
         (tmp_path / folder).mkdir()
-    command = [name, "-c", "input()", "-D", str(tmp_path / given)]
-    with subprocess.Popen(command, executable=sys.executable, stdin=subprocess.PIPE) as process:
+    command = [name, "-c", "print(flush=True); input()", "-D", str(tmp_path / given)]
+    with subprocess.Popen(
+        command, executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # by now its command line is its own
         assert is_postmaster_of(process.pid, tmp_path / "here") is is_ours
         process.kill()
