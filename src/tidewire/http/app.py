@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tidewire.http.health import Readiness, health_routes
 from tidewire.http.metrics import ReadSamples, metrics_routes
 from tidewire.http.page import PageConfig, page_routes
+from tidewire.http.realtime import socket_routes
 from tidewire.http.responses import (
     handle_crash,
     handle_http_exception,
@@ -56,6 +57,7 @@ def build_app(
     return Starlette(
         routes=[
             *routes,
+            *socket_routes(),
             *health_routes(readiness),
             *metrics_routes(read_samples),
             *page_routes(page),

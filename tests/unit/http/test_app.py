@@ -58,6 +58,14 @@ async def test_ping_answers_as_the_original_does(client: httpx.AsyncClient) -> N
     assert (await client.get("/api/ping")).json() == {"message": "Success"}
 
 
+@pytest.mark.parametrize("path", ["/realtime/v1/websocket", "/socket/websocket"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_the_socket_asked_for_without_an_upgrade_is_a_bad_request(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    assert (await client.request(method, path)).status_code == 400
+
+
 async def test_readiness_follows_the_stream(client: httpx.AsyncClient, state: State) -> None:
     assert (await client.get("/readyz")).status_code == 200
     state.ready = False
