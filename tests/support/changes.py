@@ -80,10 +80,10 @@ def relation_of(of: Table, identity: ReplicaIdentity = ReplicaIdentity.DEFAULT) 
 def catalog(*tables: Table, **access: dict[int, TableAccess] | None) -> Catalog:
     """A state of the catalogue; `anon` and `service_role` may read everything unless told."""
     everything = {
-        t.oid: TableAccess(frozenset(c.name for c in t.columns), not t.has_row_security)
+        t.oid: TableAccess(frozenset(c.name for c in t.columns), not t.has_row_security, True)
         for t in tables
     }
-    bypassing = {oid: TableAccess(a.columns, True) for oid, a in everything.items()}
+    bypassing = {oid: TableAccess(a.columns, True, True) for oid, a in everything.items()}
     roles = {"anon": everything, "service_role": bypassing} | access
     return Catalog(
         fingerprint=str(random.random()),

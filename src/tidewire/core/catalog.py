@@ -96,10 +96,13 @@ class TableAccess(msgspec.Struct, frozen=True):
         columns: Names with the SELECT privilege; empty when it has none.
         bypasses_row_security: Row security is off, or does not bind this role (superuser,
             BYPASSRLS, owner without FORCE).
+        has_whole_table: The privilege is on the table itself, so it covers columns that the
+            catalogue no longer has under the name that an earlier change knows them by.
     """
 
     columns: frozenset[str]
     bypasses_row_security: bool
+    has_whole_table: bool = False
 
 
 class Catalog(msgspec.Struct, frozen=True):

@@ -154,6 +154,9 @@ class TableRoute:
         if not decision.rows:
             return None
         columns = decision.columns
+        if decision.has_whole_table:
+            present = {column.name for column in table.columns}
+            columns |= {c.name for c in self.relation.columns if c.name not in present}
         primary_key = frozenset(c.name for c in table.columns if c.is_primary_key)
         if select is not None:
             columns &= select | primary_key

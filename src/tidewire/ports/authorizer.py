@@ -16,11 +16,14 @@ class ReadDecision(msgspec.Struct, frozen=True):
         columns: Names it may see; empty when it may see nothing.
         rows: Whether rows may be delivered at all.
         reason: Why not, for logs and `explain`; "" when allowed.
+        has_whole_table: Columns that were renamed or dropped since a change was written may be
+            shown in it too.
     """
 
     columns: frozenset[str]
     rows: bool
     reason: str = ""
+    has_whole_table: bool = False
 
 
 class Authorizer(Protocol):

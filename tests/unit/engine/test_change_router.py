@@ -406,3 +406,14 @@ async def test_a_table_that_left_the_publication_is_told_and_comes_back() -> Non
     frames = receiver.take()
     assert [row["record"]["id"] for row in rows_of(frames)] == [1, 2]
     assert [status for status, _ in notices_of(frames)] == ["error", "ok"]
+
+
+async def test_a_column_dropped_since_is_shown_to_those_who_may_read_the_whole_table() -> None:
+    before = table()
+    after = table(columns=(("id", 23), ("status", 25)))
+    house = House(catalog(after, author=may_read("id", "status")))
+    whole, _ = await house.join(ALL)
+    part, _ = await house.join(ALL, role="author")
+    await house.send(insert(relation_of(before), b"1", b"a", b"b"))
+    assert [set(row["record"]) for row in rows_of(whole.take())] == [{"id", "status", "note"}]
+    assert [set(row["record"]) for row in rows_of(part.take())] == [{"id", "status"}]

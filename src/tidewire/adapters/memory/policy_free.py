@@ -21,4 +21,4 @@ class PolicyFreeAuthorizer:
             return ReadDecision(_NO_COLUMNS, rows=False, reason="the role has no access")
         if table.has_row_security and not access.bypasses_row_security:
             return ReadDecision(access.columns, rows=False, reason="row security binds the role")
-        return ReadDecision(access.columns, rows=True)
+        return ReadDecision(access.columns, rows=True, has_whole_table=access.has_whole_table)

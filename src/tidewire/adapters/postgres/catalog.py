@@ -264,7 +264,11 @@ def _read_access(rows: Sequence[Row]) -> dict[int, TableAccess] | None:
     if not rows:
         return None
     return {
-        row["oid"]: TableAccess(frozenset(row["columns"]), row["bypasses_row_security"])
+        row["oid"]: TableAccess(
+            columns=frozenset(row["columns"]),
+            bypasses_row_security=row["bypasses_row_security"],
+            has_whole_table=row["has_whole_table"],
+        )
         for row in rows
         if row["oid"] is not None
     }

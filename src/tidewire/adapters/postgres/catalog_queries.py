@@ -102,6 +102,8 @@ select c.oid,
            and pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')
            and pg_catalog.has_column_privilege(r.oid, c.oid, a.attnum, 'SELECT')
        ) as columns,
+       pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')
+         and pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT') as has_whole_table,
        not c.relrowsecurity or r.rolsuper or r.rolbypassrls
          or (not c.relforcerowsecurity and pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE'))
          as bypasses_row_security
