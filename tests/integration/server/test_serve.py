@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 
 from tests.support.served import Launcher, launcher, wait_until
 from tidewire.client.realtime_client import RealtimeClient
@@ -94,12 +95,13 @@ async def test_after_a_kill_the_next_start_adopts_the_database(servers: Launcher
 
 async def test_sigterm_sends_clients_away_and_ends_with_0_in_time(servers: Launcher) -> None:
     server = await servers.start_ready()
-    await query(server.ready["database_url"], "create table t (id int primary key)")
-    async with RealtimeClient(server.ready["url"], server.ready["service_role_key"]) as client:
-        await client.wait_connected()
+    address = server.ready["url"].replace("http:", "ws:") + "/realtime/v1/websocket"
+    async with connect(f"{address}?apikey={server.ready['anon_key']}&vsn=2.0.0") as socket:
         began_s = time.monotonic()
         assert await server.end() == 0
         assert time.monotonic() - began_s < 10
+        await socket.wait_closed()
+        assert socket.close_code == 1012  # come back later
     assert "Traceback" not in server.log
 
 
