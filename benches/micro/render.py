@@ -1,6 +1,6 @@
 """Microseconds to render one 17-column row, by each renderer; prints JSON, medians.
 
-    .venv/bin/python -m benches.micro.render [--seconds 1]
+.venv/bin/python -m benches.micro.render [--seconds 1]
 """
 
 from __future__ import annotations

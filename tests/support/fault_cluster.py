@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class FaultCluster:
 @asynccontextmanager
 async def fault_cluster(
     major: int, settings: Mapping[str, str] | None = None
-) -> AsyncIterator[FaultCluster]:
+) -> AsyncGenerator[FaultCluster]:
     folder = Path(tempfile.mkdtemp(prefix=f"tidewire-tests-{os.getpid()}-"))
     cluster = FaultCluster(folder, major, settings or {})
     try:

@@ -6,7 +6,7 @@ import struct
 from types import EllipsisType
 
 
-def make_row(*values: bytes | None | EllipsisType) -> bytes:
+def make_row(*values: bytes | EllipsisType | None) -> bytes:
     """A row in text form; None for NULL, `...` for an unchanged TOAST value."""
     parts = [struct.pack("!H", len(values))]
     for value in values:

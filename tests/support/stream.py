@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from tidewire.adapters.postgres.change_source import ChangeSourceLimits, PostgresChangeSource
@@ -89,6 +89,15 @@ class RecordingSink:
         return [int(text) for text in texts if isinstance(text, bytes)]
 
 
+async def eventually(
+    holds: Callable[[], Awaitable[bool]], *, deadline_s: float = DEADLINE_S
+) -> None:
+    """Ask again and again what nobody tells of its own accord, until it holds."""
+    async with asyncio.timeout(deadline_s):
+        while not await holds():  # noqa: ASYNC110 - asks another process
+            await asyncio.sleep(0.01)
+
+
 def make_source(
     url: str,
     *,
@@ -113,7 +122,7 @@ def make_source(
 @asynccontextmanager
 async def streaming(
     source: PostgresChangeSource, sink: RecordingSink, *, wait_live: bool = True
-) -> AsyncIterator[asyncio.Task[None]]:
+) -> AsyncGenerator[asyncio.Task[None]]:
     """Run `source` into `sink`, live on entry, stopped on leaving."""
     task = asyncio.create_task(source.run(sink))
     try:

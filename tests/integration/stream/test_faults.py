@@ -4,11 +4,12 @@ that it may not have."""
 from __future__ import annotations
 
 import asyncio
+
 import asyncpg
 import pytest
 
 from tests.support.fault_cluster import FaultCluster
-from tests.support.stream import MemoryEpochStore, RecordingSink, make_source, streaming
+from tests.support.stream import MemoryEpochStore, RecordingSink, eventually, make_source, streaming
 
 pytestmark = [pytest.mark.postgres, pytest.mark.fault, pytest.mark.timeout(90)]
 
@@ -78,16 +79,22 @@ async def test_a_second_server_waits_for_the_slot_and_says_so(cluster: FaultClus
     first, second = RecordingSink(), RecordingSink()
     waiting = make_source(cluster.url)
     db = await cluster.connect()
-    async with streaming(make_source(cluster.url), first):
-        async with streaming(waiting, second, wait_live=False):
-            while "waiting for the slot" not in waiting.status.detail:
-                await asyncio.sleep(0)
-            # Longer than it takes to end a connection of its own: it must not end this one.
-            await asyncio.sleep(1.5)
-            await insert(db, range(10))
-            await first.wait(lambda: len(first.inserted()) == 10)
-            assert second.lives == [] and first.downs == []
-            assert "is active for PID" in waiting.status.detail
+    async with (
+        streaming(make_source(cluster.url), first),
+        streaming(waiting, second, wait_live=False),
+    ):
+
+        async def is_told() -> bool:
+            return "waiting for the slot" in waiting.status.detail
+
+        await eventually(is_told)
+        # Longer than it takes to end a connection of its own: it must not end this one.
+        await asyncio.sleep(1.5)
+        await insert(db, range(10))
+        await first.wait(lambda: len(first.inserted()) == 10)
+        assert second.lives == []
+        assert first.downs == []
+        assert "is active for PID" in waiting.status.detail
     await db.close()
 
 
@@ -260,8 +267,11 @@ async def test_the_server_comes_up_after_us(cluster: FaultCluster) -> None:
     sink = RecordingSink()
     source = make_source(cluster.url)
     async with streaming(source, sink, wait_live=False):
-        while source.status.attempt < 3:
-            await asyncio.sleep(0.01)
+
+        async def has_tried() -> bool:
+            return source.status.attempt >= 3
+
+        await eventually(has_tried)
         assert "no connection to" in source.status.detail
         await cluster.start()
         await sink.wait_live()

@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from tests.support.stream import MemoryEpochStore, RecordingSink, make_source, streaming
+from tests.support.stream import MemoryEpochStore, RecordingSink, eventually, make_source, streaming
 from tidewire.adapters.postgres.change_source import ChangeSourceLimits
 from tidewire.adapters.postgres.replication import ReplicationLimits
 from tidewire.core.change import Change, ChangeKind, ReplicaIdentity
@@ -33,7 +33,8 @@ async def test_a_commit_arrives_whole_and_in_order(
     assert kinds[0] == [ChangeKind.INSERT] * 2 + [ChangeKind.UPDATE] * 2
     assert kinds[1] == [ChangeKind.DELETE, ChangeKind.TRUNCATE]
     assert first.commit_lsn < first.end_lsn <= second.commit_lsn
-    assert first.xid and first.committed_at_us > 1_700_000_000_000_000
+    assert first.xid
+    assert first.committed_at_us > 1_700_000_000_000_000
     assert sink.lives == [(sink.lives[0][0], True)]
 
 
@@ -92,7 +93,8 @@ async def test_other_replica_identities(database_url: str, db: asyncpg.Connectio
     inserted, updated, nothing = sink.changes()
     assert inserted.relation.identity is ReplicaIdentity.INDEX
     assert [c.name for c in inserted.relation.columns if c.is_key] == ["k"]
-    assert updated.old is not None and split_row(updated.old) == [None, b"10", None]
+    assert updated.old is not None
+    assert split_row(updated.old) == [None, b"10", None]
     assert nothing.relation.identity is ReplicaIdentity.NOTHING
 
 
@@ -106,9 +108,11 @@ async def test_an_unchanged_toast_value(database_url: str, db: asyncpg.Connectio
         await db.execute("update t set n = 3")
         await sink.wait(lambda: len(sink.transactions) == 3)
     _, plain, full = sink.changes()
-    assert plain.new is not None and plain.old is None
+    assert plain.new is not None
+    assert plain.old is None
     assert split_row(plain.new) == [b"1", UNCHANGED, b"2"]
-    assert full.new is not None and full.old is not None
+    assert full.new is not None
+    assert full.old is not None
     assert split_row(full.new) == [b"1", UNCHANGED, b"3"]
     assert split_row(full.old) == [b"1", b"y" * 5000, b"2"]
 
@@ -198,13 +202,15 @@ async def test_an_idle_slot_holds_no_log_back(database_url: str, db: asyncpg.Con
             "insert into unpublished select repeat('x', 500) from generate_series(1, 2000)"
         )
         target = await db.fetchval("select pg_current_wal_lsn()")
-        async with asyncio.timeout(10):
-            while not await db.fetchval(
+
+        async def is_acknowledged() -> bool:
+            return True is await db.fetchval(
                 "select confirmed_flush_lsn >= $1::pg_lsn from pg_replication_slots"
                 " where slot_name = 'tidewire_test'",
                 target,
-            ):
-                await asyncio.sleep(0.02)
+            )
+
+        await eventually(is_acknowledged)
     assert sink.transactions == []
 
 
@@ -220,9 +226,11 @@ async def test_a_slow_sink_is_not_overrun_and_loses_nothing(
         before = source.status.acknowledged_lsn
         for number in range(300):
             await db.execute("insert into t values ($1, repeat('x', 20000))", number)
-        async with asyncio.timeout(10):
-            while len(sink.calls) < 1:
-                await asyncio.sleep(0.01)
+
+        async def is_called() -> bool:
+            return bool(sink.calls)
+
+        await eventually(is_called)
         assert source.status.received_lsn < await _current_lsn(db)
         assert source.status.acknowledged_lsn == before
         sink.gate.set()
@@ -232,7 +240,7 @@ async def test_a_slow_sink_is_not_overrun_and_loses_nothing(
 
 
 async def _current_lsn(db: asyncpg.Connection) -> int:
-    return await db.fetchval("select (pg_current_wal_lsn() - '0/0')::int8")
+    return int(await db.fetchval("select (pg_current_wal_lsn() - '0/0')::int8") or 0)
 
 
 async def test_a_transaction_beyond_the_bound_comes_out_overflowed(
@@ -245,8 +253,10 @@ async def test_a_transaction_beyond_the_bound_comes_out_overflowed(
         await db.execute("insert into t select i, 'x' from generate_series(201, 300) i")
         await sink.wait(lambda: len(sink.transactions) == 2)
     giant, fitting = sink.transactions
-    assert giant.overflowed and giant.changes == ()
-    assert not fitting.overflowed and len(fitting.changes) == 100
+    assert giant.overflowed
+    assert giant.changes == ()
+    assert not fitting.overflowed
+    assert len(fitting.changes) == 100
 
 
 async def test_a_row_too_large_to_read_does_not_stop_the_stream(
@@ -327,9 +337,11 @@ async def test_a_slot_of_another_kind_is_left_alone(
     await db.execute("select pg_create_logical_replication_slot('tidewire_test', 'test_decoding')")
     source = make_source(database_url)
     async with streaming(source, RecordingSink(), wait_live=False):
-        async with asyncio.timeout(10):
-            while "is taken by a logical test_decoding slot" not in source.status.detail:
-                await asyncio.sleep(0.01)
+
+        async def is_told() -> bool:
+            return "is taken by a logical test_decoding slot" in source.status.detail
+
+        await eventually(is_told)
     assert await db.fetchval("select plugin from pg_replication_slots") == "test_decoding"
 
 

@@ -6,6 +6,8 @@ starts a PostgreSQL of its own and rewrites `messages.txt` beside this file: one
 in hexadecimal, in the order of the stream.
 """
 
+# ruff: noqa: E501 - tables of cases keep one case a line
+
 from __future__ import annotations
 
 import asyncio
@@ -15,10 +17,10 @@ from pathlib import Path
 
 from tests.support.fault_cluster import fault_cluster
 from tests.support.stream import SystemClock
+from tidewire.adapters.postgres.opening import open_replication
 from tidewire.adapters.postgres.replication import (
     ReplicationLimits,
     StreamEvent,
-    open_replication,
 )
 from tidewire.adapters.postgres.slot import SlotCommands
 from tidewire.core.lsn import Lsn

@@ -27,11 +27,11 @@ import msgspec
 from tidewire.adapters.postgres.backoff import backoff_s
 from tidewire.adapters.postgres.delivery import Delivery
 from tidewire.adapters.postgres.epoch import EpochStore, SlotRecord, load_record
+from tidewire.adapters.postgres.opening import open_replication
 from tidewire.adapters.postgres.replication import (
     ReplicationConnection,
     ReplicationLimits,
     ServerRefusalError,
-    open_replication,
 )
 from tidewire.adapters.postgres.slot import (
     OBJECT_IN_USE,

@@ -19,7 +19,6 @@ from typing import Protocol, cast
 
 import msgspec
 
-from tidewire.adapters.postgres.dialing import dial, tls_attempts
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, ProtocolViolationError
 from tidewire.core.lsn import Lsn
@@ -47,9 +46,6 @@ SESSION_OPTIONS = (
     " -c bytea_output=hex -c statement_timeout=0 -c idle_session_timeout=0"
 )
 """The text forms that the renderers read; and no time-out meant for ordinary sessions."""
-
-_INVALID_AUTHORIZATION = "28000"
-"""Also what `pg_hba.conf` says when it wants TLS, or wants none."""
 
 StreamEvent = WalData | WalSkipped | Keepalive | NoticeReceived
 
@@ -265,11 +261,6 @@ class ReplicationConnection(asyncio.Protocol):
             self._transport.abort()
 
     @property
-    def connect_timeout_s(self) -> float:
-        """How long connecting and logging in may take together."""
-        return self._limits.connect_timeout_s
-
-    @property
     def is_open(self) -> bool:
         """Whether it has not ended and nobody closed it."""
         return self._transport is not None and not self._transport.is_closing()
@@ -384,42 +375,3 @@ class ReplicationConnection(asyncio.Protocol):
         is_quiet = silence_s >= self._limits.probe_interval_s
         if is_quiet or self._is_paused:
             self._send_status(request_reply=is_quiet and not self._is_paused)
-
-
-async def open_replication(
-    target: ConnectionTarget, *, application_name: str, clock: Clock, limits: ReplicationLimits
-) -> ReplicationConnection:
-    """Connect and log in.
-
-    Raises:
-        ServerRefusalError: PostgreSQL refused the login.
-        DatabaseUnavailableError: Nobody answers, or not within the deadline.
-    """
-    attempts = tls_attempts(target)
-    for index, with_tls in enumerate(attempts):
-        connection = ReplicationConnection(target, application_name, clock, limits)
-        try:
-            await _log_in(connection, target, with_tls=with_tls)
-        except ServerRefusalError as error:
-            is_last = index == len(attempts) - 1
-            if is_last or error.report.code != _INVALID_AUTHORIZATION:
-                raise
-        else:
-            return connection
-    raise AssertionError("the last attempt returns or raises")
-
-
-async def _log_in(
-    connection: ReplicationConnection, target: ConnectionTarget, *, with_tls: bool
-) -> None:
-    try:
-        async with asyncio.timeout(connection.connect_timeout_s):
-            await dial(target, connection, with_tls=with_tls)
-            await connection.wait_ready()
-    except BaseException as error:
-        connection.abort()
-        if isinstance(error, TimeoutError):
-            raise DatabaseUnavailableError(f"no connection to {target!r} in time") from error
-        if isinstance(error, OSError | ProtocolViolationError):
-            raise DatabaseUnavailableError(f"no connection to {target!r}: {error}") from error
-        raise

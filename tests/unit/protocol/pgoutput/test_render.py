@@ -1,5 +1,7 @@
 """Rows as JSON: fixed cases by each twin, then the twins against each other on anything."""
 
+# ruff: noqa: E501 - tables of cases keep one case a line
+
 from __future__ import annotations
 
 import json

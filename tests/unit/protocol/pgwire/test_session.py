@@ -1,5 +1,7 @@
 """The client's side of a session, without a socket."""
 
+# ruff: noqa: E501 - tables of cases keep one case a line
+
 from __future__ import annotations
 
 import struct
