@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,3 +124,18 @@ def test_a_match_does_not_grow_with_filters_that_do_not_match() -> None:
     (node,), _ = index.match((b"77", b"1", None))
     assert list(node.targets) == [77]
     assert len(judged) == 1
+
+
+@pytest.mark.parametrize(
+    ("operator", "found"),
+    [
+        (Operator.LT, {2, 3}), (Operator.LTE, {1, 2, 3}), (Operator.GT, {-1, 0}),
+        (Operator.GTE, {-1, 0, 1}),
+    ],
+)  # fmt: skip
+def test_a_range_holds_or_leaves_out_its_bound(operator: Operator, found: set[int]) -> None:
+    index: FilterIndex[int] = FilterIndex(POSITIONS)
+    for bound in (3, -1, 1, 0, 2):
+        index.add(compile_all([Condition("a", operator, (str(bound),))]), bound)
+    hits, _ = index.match((b"1", None, None))
+    assert {target for node in hits for target in node.targets} == found

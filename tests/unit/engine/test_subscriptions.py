@@ -243,3 +243,28 @@ async def test_a_member_sees_nothing_more_after_leaving() -> None:
     await house.send(insert(relation_of(table()), b"1", b"new", None))
     assert (len(receiver.take()), len(rows_of(stays.take()))) == (0, 1)
     assert isinstance(receiver, Receiver)
+
+
+async def test_joins_that_wait_for_the_database_together_share_one_group() -> None:
+    house = House(catalog(table()))
+    house.catalogs.hold = asyncio.Event()
+    entry = {**ALL, "filter": "status=match.a+"}
+    joining = [asyncio.create_task(house.join(entry)) for _ in range(3)]
+    await house.catalogs.asked.wait()
+    house.catalogs.hold.set()
+    outcomes = await asyncio.gather(*joining)
+    assert len({id(outcome.group) for _, outcome in outcomes}) == 1
+    assert len(house.subscriptions) == 1
+
+
+async def test_a_join_is_judged_again_when_the_catalogue_changes_under_it() -> None:
+    house = House(catalog(table()))
+    house.catalogs.hold = asyncio.Event()
+    joining = asyncio.create_task(house.join({**ALL, "filter": "status=match.a+"}))
+    await house.catalogs.asked.wait()
+    house.catalogs.newest = catalog(table(), anon=may_read("id"))
+    await house.catalogs.refresh()
+    house.catalogs.hold.set()
+    _, outcome = await joining
+    assert outcome.group.state is GroupState.WAITING
+    assert "invalid column for filter status" in outcome.system[0].message
