@@ -63,7 +63,7 @@ REQUEST = upgrade_head() + client_frame(TEXT, b"hello")
 @pytest.mark.parametrize("cut", range(1, len(REQUEST)))
 async def test_an_upgrade_may_be_cut_anywhere(cut: int) -> None:
     paper = connect()
-    for part in (REQUEST[:cut], REQUEST[cut:]):
+    for part in (REQUEST[:cut], REQUEST[cut : cut + 1], REQUEST[cut + 1 :]):
         paper.protocol.data_received(part)
     head, _, rest = paper.written.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
