@@ -23,7 +23,8 @@ from tidewire.adapters.postgres.embedded.privileges import LaunchKind
 from tidewire.core.errors import SetupError
 
 MakeServer = Callable[..., EmbeddedPostgres]
-pytestmark = pytest.mark.postgres
+# Programs are copied and clusters made, several in a test.
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(60)]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a choice")
 
 
@@ -42,15 +43,27 @@ async def _answers(server: EmbeddedPostgres) -> None:
     await connection.close()
 
 
+def _link_tree(source: Path, target: Path) -> None:
+    """A copy that costs nothing where both lie on one file system."""
+
+    def link(old: str, new: str) -> None:
+        try:
+            os.link(old, new)
+        except OSError:
+            shutil.copy2(old, new)
+
+    ignored = shutil.ignore_patterns("include")
+    shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=link)
+
+
 def _installed_in(home: Path) -> Path:
     """The programs as a virtual environment below `home` would hold them."""
     root = find_binaries().folder.parent
     packages = home / "venv" / "site-packages"
-    ignored = shutil.ignore_patterns("include")
-    shutil.copytree(root, packages / root.parent.name / root.name, symlinks=True, ignore=ignored)
+    _link_tree(root, packages / root.parent.name / root.name)
     libraries = root.parent.with_name(f"{root.parent.name}.libs")
     if libraries.exists():
-        shutil.copytree(libraries, packages / libraries.name, symlinks=True)
+        _link_tree(libraries, packages / libraries.name)
     return packages / root.parent.name / root.name / "bin"
 
 

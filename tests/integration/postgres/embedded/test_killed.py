@@ -23,7 +23,7 @@ from tidewire.adapters.postgres.embedded.cluster import EmbeddedPostgres
 from tidewire.adapters.postgres.embedded.orphans import holders_of, is_held
 from tidewire.adapters.postgres.embedded.pid_file import read_pid_file
 
-pytestmark = [pytest.mark.postgres, pytest.mark.fault]
+pytestmark = [pytest.mark.postgres, pytest.mark.fault, pytest.mark.timeout(60)]
 
 MakeServer = Callable[..., EmbeddedPostgres]
 RESTART_S_MAX = 5.0  # promised is 1 s on a quiet machine
