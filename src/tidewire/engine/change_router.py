@@ -30,7 +30,7 @@ from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionEr
 from tidewire.core.filter_index import Doubt, Node
 from tidewire.core.predicate import Predicate
 from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape, commit_timestamp
-from tidewire.engine.change_group import EXTENSION, Binding, ChangeGroup
+from tidewire.engine.change_group import EXTENSION, Binding, ChangeGroup, ShapeKey
 from tidewire.engine.fanout import FanoutFrame, push_frame
 from tidewire.engine.predicate_compiler import to_comparison
 from tidewire.engine.stats import Stats
@@ -300,22 +300,23 @@ class ChangeRouter:
     def _deliver(self, step: _Step, route: TableRoute) -> None:
         kind = step.change.kind
         catalog = self._catalogs.current
-        wanted: dict[tuple[ChangeGroup, ChangeShape], list[Binding]] = {}
+        shapes: dict[ShapeKey, ChangeShape | None] = {}
+        wanted: dict[tuple[ChangeGroup, ChangeShape], bytes] = {}
         for node in step.hits:
             for binding in node.targets:
-                if kind in binding.kinds:
-                    shape = route.shape(binding.shape_key, catalog)
-                    if shape is None:
-                        continue
+                if kind not in binding.kinds:
+                    continue
+                key = binding.shape_key
+                if key not in shapes:
+                    shapes[key] = route.shape(key, catalog)
+                shape = shapes[key]
+                if shape is not None:
                     receiver = (binding.group, shape)
-                    if receiver in wanted:
-                        wanted[receiver].append(binding)
-                    else:
-                        wanted[receiver] = [binding]
+                    ids = wanted.get(receiver)
+                    wanted[receiver] = _with_id(ids, binding.id_json) if ids else binding.id_json
         data: dict[ChangeShape, bytes] = {}
         frames: dict[tuple[ChangeShape, bytes, str], FanoutFrame] = {}
-        for (group, shape), bindings in wanted.items():
-            ids = bindings[0].id_json if len(bindings) == 1 else _join_ids(bindings)
+        for (group, shape), ids in wanted.items():
             topic = group.topic.wire_name
             frame = frames.get((shape, ids, topic))
             if frame is None:
@@ -346,8 +347,9 @@ class ChangeRouter:
             group.tell_resync(reason)
 
 
-def _join_ids(bindings: Sequence[Binding]) -> bytes:
-    return b",".join(dict.fromkeys(binding.id_json for binding in bindings))
+def _with_id(ids: bytes, id_json: bytes) -> bytes:
+    """One id more, unless it is there: equal entries of a channel share one."""
+    return ids if id_json in ids.split(b",") else ids + b"," + id_json
 
 
 def _table_of(change: Change) -> dict[str, str]:

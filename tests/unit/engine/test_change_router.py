@@ -417,3 +417,11 @@ async def test_a_column_dropped_since_is_shown_to_those_who_may_read_the_whole_t
     await house.send(insert(relation_of(before), b"1", b"a", b"b"))
     assert [set(row["record"]) for row in rows_of(whole.take())] == [{"id", "status", "note"}]
     assert [set(row["record"]) for row in rows_of(part.take())] == [{"id", "status"}]
+
+
+async def test_equal_entries_of_a_channel_share_one_id_in_the_frame() -> None:
+    house = House(catalog(table()))
+    receiver, outcome = await house.join(ALL, ALL, {**ALL, "filter": "id=eq.1"})
+    await house.send(insert(relation_of(table()), b"1", b"a", None))
+    ((_, payload),) = receiver.take()
+    assert sorted(payload["ids"]) == sorted(set(outcome.group.ids))
