@@ -88,7 +88,7 @@ class PostgresChangeSource:
         publication: Its name; made, without tables, when it is not there.
         epochs: Where the slot's record is kept.
         clock: Where the time comes from.
-        rng: For jitter and the installation's name.
+        rng: For jitter.
         limits: Bounds and times.
         failover: Whether standbys should keep a copy of the slot (PostgreSQL 17 and later).
 
@@ -135,7 +135,7 @@ class PostgresChangeSource:
 
     async def run(self, sink: TransactionSink) -> None:
         """Stream into `sink` until cancelled; ends otherwise only with what the sink raises."""
-        self._record = load_record(self._epochs, self._rng)
+        self._record = load_record(self._epochs)
         delivery = Delivery(sink, pending_bytes_max=self._limits.pending_bytes_max)
         tasks = (
             asyncio.create_task(delivery.run(), name="delivery"),

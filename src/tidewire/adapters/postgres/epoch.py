@@ -8,7 +8,7 @@ the present.
 
 from __future__ import annotations
 
-import random
+import secrets
 from typing import Protocol
 
 import msgspec
@@ -65,10 +65,11 @@ class EpochStore(Protocol):
         ...
 
 
-def load_record(store: EpochStore, rng: random.Random) -> SlotRecord:
+def load_record(store: EpochStore) -> SlotRecord:
     """The stored record, or a fresh one with a new owner, stored."""
     record = store.load()
     if record is None:
-        record = SlotRecord(owner=f"{rng.getrandbits(128):032x}")
+        # Not from a seeded generator: two with one name would end each other's connections.
+        record = SlotRecord(owner=secrets.token_hex(16))
         store.save(record)
     return record
