@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from tests.support.fake_realtime import DEADLINE_S, FakeRealtime, fake_realtime, refuse_join, system
-from tidewire.client import Change, ClientSettings, RealtimeClient
+from tidewire.client import Change, ClientSettings, ConnectionState, RealtimeClient, Status
 from tidewire.client.changes import decode_change
 from tidewire.client.errors import (
     ChangesLostError,
@@ -204,6 +204,7 @@ async def test_frames_of_an_earlier_join_are_ignored(server: FakeRealtime) -> No
         await server.push(TOPIC, "phx_close", {}, join_ref="999", ref="999")
         await server.push(TOPIC, "postgres_changes", change_payload(1))
         assert (await anext(changes)).new == {"id": 1}
+        assert changes.interruptions == 0
 
 
 async def test_the_subscription_comes_back_after_a_broken_link(server: FakeRealtime) -> None:
@@ -215,6 +216,29 @@ async def test_the_subscription_comes_back_after_a_broken_link(server: FakeRealt
         await server.push(TOPIC, "postgres_changes", change_payload(2))
         assert (await anext(changes)).new == {"id": 2}
         assert changes.interruptions == 1
+
+
+async def test_a_link_that_worked_starts_again_from_the_shortest_wait(
+    server: FakeRealtime,
+) -> None:
+    waits: list[int] = []
+
+    def on_status(status: Status) -> None:
+        if status.state is ConnectionState.WAITING:
+            waits.append(status.attempt)
+
+    async with RealtimeClient(server.url, "key", settings=QUICK, on_status=on_status) as client:
+        changes = client.changes("trips")
+        await changes.ready()
+        for number in range(3):
+            server.drop_links()
+            await server.wait_until(lambda: len(server.frames("phx_join")) == number + 2)  # noqa: B023 - awaited within the round
+            await server.push(TOPIC, "postgres_changes", change_payload(number))
+            assert (await anext(changes)).new == {"id": number}
+        channel = changes._channel
+        assert channel is not None
+        assert channel._backoff.attempt <= 1
+    assert waits == [1, 1, 1]
 
 
 async def test_a_full_queue_gives_what_waits_and_then_says_that_changes_were_lost(

@@ -46,3 +46,12 @@ def test_a_transaction_above_the_bound_is_not_kept_and_those_before_it_are_lost(
 def test_appending_without_an_epoch_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError):
         MemoryJournal().append([transaction(1, None)])
+
+
+def test_nothing_before_the_first_transaction_is_vouched_for() -> None:
+    journal = MemoryJournal()
+    journal.begin_epoch("e1")
+    journal.append([transaction(10, b"x")])
+    assert journal.floor == Position("e1", Lsn(9))
+    with pytest.raises(PositionLostError):
+        journal.read_after(Position("e1", Lsn(8)))
