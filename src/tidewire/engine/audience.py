@@ -65,6 +65,15 @@ class Audience:
         self._exceptions.pop(member, None)
         self._fanout.forget(self, member)
 
+    def release(self, member: Member) -> None:
+        """Write what is pending for `member`, now, and let it have nothing more."""
+        self._fanout.deliver(self, member)
+        withheld = self._exceptions.get(member, frozenset[int]())
+        frames = [f.for_lane(member.lane) for i, f in enumerate(self._pending) if i not in withheld]
+        if member in self and any(frames):
+            member.write(b"".join(frames))
+        self.discard(member)
+
     def offer(self, frame: FanoutFrame, skip: Member | None = None) -> None:
         """Queue a frame for all members but `skip`; written at the end of the loop's turn."""
         if skip is not None:
@@ -128,6 +137,12 @@ class Fanout:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
+
+    def deliver(self, audience: Audience, member: Member) -> None:
+        """Write what is on its way from `audience` to `member` before its turn comes."""
+        for run in self._runs:
+            if run.audience is audience and run.receivers.pop(member, run) is not run:
+                member.write(run.data)
 
     def forget(self, audience: Audience, member: Member) -> None:
         """Write nothing more of `audience` to `member`."""

@@ -153,7 +153,8 @@ class Subscriptions:
             self._drop_if_empty(successor)
             return group
         successor.audience.add(member)
-        self.unsubscribe(member, group)
+        group.audience.release(member)
+        self._drop_if_empty(group)
         return successor
 
     async def sync(self) -> None:

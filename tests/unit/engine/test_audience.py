@@ -139,9 +139,38 @@ async def test_a_member_that_leaves_between_slices_gets_nothing_more():
     assert all(member.writes for member in waiting[1:])
 
 
+async def test_a_released_member_gets_what_was_offered_and_nothing_more():
+    _, audience = make()
+    stays, goes = Receiver(), Receiver()
+    audience.add(stays)
+    audience.add(goes)
+    audience.offer(frame(0))
+    audience.offer(frame(1), goes)
+    audience.release(goes)
+    audience.offer(frame(2))
+    assert goes.payloads() == [0]
+    await turn()
+    assert goes.payloads() == [0]
+    assert stays.payloads() == [0, 1, 2]
+
+
+async def test_a_member_released_between_slices_still_gets_its_run():
+    _, audience = make()
+    members = [Receiver() for _ in range(SLICE_WRITES + 50)]
+    for member in members:
+        audience.add(member)
+    audience.offer(frame(0))
+    await turn()
+    waiting = next(member for member in members if not member.writes)
+    audience.release(waiting)
+    await turn()
+    assert waiting.payloads() == [0]
+
+
 actions = st.lists(
     st.tuples(
-        st.sampled_from(["offer", "offer", "skip", "join", "leave", "turn"]), st.integers(0, 5)
+        st.sampled_from(["offer", "offer", "skip", "join", "leave", "release", "turn"]),
+        st.integers(0, 5),
     ),
     max_size=40,
 )
@@ -172,6 +201,9 @@ def test_every_member_gets_exactly_what_was_offered_while_it_was_in(script):
             elif action == "leave" and member in inside:
                 fanout.flush()
                 audience.discard(member)
+                inside.discard(member)
+            elif action == "release" and member in inside:
+                audience.release(member)
                 inside.discard(member)
             elif action == "turn":
                 await turn()
