@@ -8,29 +8,27 @@ is decided by the pid in the data folder, by what that process runs on, and by i
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
-import signal
-import subprocess
 import time
 import types
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from tidewire.adapters.postgres.embedded import folders, initialise, login, pid_file
 from tidewire.adapters.postgres.embedded.binaries import Binaries, binaries_of_major, find_binaries
 from tidewire.adapters.postgres.embedded.config import server_settings
 from tidewire.adapters.postgres.embedded.orphans import end_orphans
+from tidewire.adapters.postgres.embedded.postmaster import (
+    end_postmaster,
+    spawn_postmaster,
+    start_lock,
+)
 from tidewire.adapters.postgres.embedded.privileges import Launch, plan_launch
 from tidewire.adapters.postgres.embedded.process import ServerProcess, is_postmaster_of
 from tidewire.adapters.postgres.embedded.startup_errors import explain_failure, is_port_taken
 from tidewire.core.errors import DatabaseUnavailableError, RealtimeError, SetupError
 
 READY_DEADLINE_S = 60.0
-FAST_STOP_DEADLINE_S = 4.0
-IMMEDIATE_STOP_DEADLINE_S = 1.5
 PORT_TRIES = 5
 LOG_CHECK_S = 30.0
 BACKOFF_FIRST_S = 0.1
@@ -154,7 +152,7 @@ class EmbeddedPostgres:
         async with self._changing:
             self._is_stopping = False
             await asyncio.to_thread(folders.make_folder, self.folder)
-            async with _start_lock(self.folder):
+            async with start_lock(self.folder):
                 await asyncio.to_thread(self._prepare)
                 if not await self._adopt():
                     await self._start_server()
@@ -194,7 +192,7 @@ class EmbeddedPostgres:
                 return
             self._process = process
             socket_folder = self._socket_folder_in_use()
-            await _end(process)
+            await end_postmaster(process)
             self._let_go()
             if socket_folder is not None:
                 folders.remove_short_socket_folder(socket_folder, self.folder)
@@ -243,7 +241,7 @@ class EmbeddedPostgres:
             return False
         if seen is not None and self._given_port not in {None, seen.port} and seen.port:
             logger.info("restarting PostgreSQL on another port", extra={"port": self._given_port})
-            await _end(process)
+            await end_postmaster(process)
             self._let_go()
             return False
         self._process = process
@@ -355,7 +353,7 @@ class EmbeddedPostgres:
             initialise.write_settings(launch, self.data_folder, settings)
             folders.cut_log(self.log_file)
             self._log_begin = self.log_file.stat().st_size if self.log_file.exists() else 0
-            return _spawn_postmaster(launch, self.data_folder, self.log_file)
+            return spawn_postmaster(launch, self.data_folder, self.log_file)
         except OSError as error:
             raise explain_failure("PostgreSQL could not be started", str(error)) from error
 
@@ -398,59 +396,3 @@ class EmbeddedPostgres:
                 return file.read().decode(errors="replace")
         except OSError as error:
             return str(error)
-
-
-def _spawn_postmaster(launch: Launch, data_folder: Path, log_file: Path) -> ServerProcess:
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        child = subprocess.Popen(  # noqa: S603 (found binaries, no shell)
-            launch.command("postgres", ["-D", str(data_folder)]),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env=launch.environment,
-            # Its own session: Ctrl-C in our terminal must not reach it.
-            start_new_session=True,
-            **launch.spawn_options(),
-        )
-    finally:
-        os.close(log)
-    return ServerProcess(child.pid, child=child)
-
-
-async def _end(process: ServerProcess) -> None:
-    process.send_signal(signal.SIGINT)
-    if await process.wait(timeout_s=FAST_STOP_DEADLINE_S):
-        return
-    logger.warning("PostgreSQL did not stop in time; stopping it immediately")
-    process.send_signal(signal.SIGQUIT)
-    if await process.wait(timeout_s=IMMEDIATE_STOP_DEADLINE_S):
-        return
-    process.send_signal(signal.SIGKILL)
-    await process.wait(timeout_s=IMMEDIATE_STOP_DEADLINE_S)
-
-
-@asynccontextmanager
-async def _start_lock(folder: Path) -> AsyncGenerator[None]:
-    """Only one start at a time works on the folder, whichever process it is in."""
-    descriptor = os.open(folder / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        deadline_s = time.monotonic() + READY_DEADLINE_S
-        while not _try_lock(descriptor):
-            if time.monotonic() > deadline_s:
-                raise SetupError(
-                    f"another start is under way on {folder}", "Wait for it, or end it."
-                )
-            await asyncio.sleep(_POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
