@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from typing import Protocol
 
 from tidewire.engine.fanout import LANES, FanoutFrame
@@ -69,9 +70,9 @@ class Audience:
         """Write what is pending for `member`, now, and let it have nothing more."""
         self._fanout.deliver(self, member)
         withheld = self._exceptions.get(member, frozenset[int]())
-        frames = [f.for_lane(member.lane) for i, f in enumerate(self._pending) if i not in withheld]
-        if member in self and any(frames):
-            member.write(b"".join(frames))
+        frames = [frame for i, frame in enumerate(self._pending) if i not in withheld]
+        if member in self and (data := _join(frames, member.lane)):
+            member.write(data)
         self.discard(member)
 
     def offer(self, frame: FanoutFrame, skip: Member | None = None) -> None:
@@ -82,25 +83,53 @@ class Audience:
         if len(self._pending) == 1:
             self._fanout.schedule(self)
 
-    def take_runs(self) -> list[Run]:
-        """All that is pending as runs of bytes with their receivers; nothing is pending then."""
+    def write_pending(self, budget: int, later: deque[Run]) -> int:
+        """Write all that is pending, or put off what is too much for one turn.
+
+        Args:
+            budget: How many writes this turn has left.
+            later: Takes the runs that are put off.
+
+        Returns:
+            How many writes were done.
+        """
         pending, self._pending = self._pending, []
         exceptions, self._exceptions = self._exceptions, {}
-        runs: list[Run] = []
+        if exceptions or len(self) > budget:
+            later.extend(self._runs(pending, exceptions))
+            return 0
+        count = 0
+        for lane, members in enumerate(self._lanes):
+            if members and (data := _join(pending, lane)):
+                count += len(members)
+                self._fanout.bytes_written += len(members) * len(data)
+                for member in members:
+                    member.write(data)
+        return count
+
+    def _runs(
+        self, pending: list[FanoutFrame], exceptions: dict[Member, set[int]]
+    ) -> Iterator[Run]:
+        """Runs of bytes with their receivers; a member that gets only part has its own."""
         for lane, members in enumerate(self._lanes):
             if not members:
                 continue
-            data = b"".join([frame.for_lane(lane) for frame in pending])
             receivers = members.copy()
             for member, withheld in exceptions.items():
                 if receivers.pop(member, self) is self:
                     continue
-                own = [f.for_lane(lane) for i, f in enumerate(pending) if i not in withheld]
-                if own:
-                    runs.append(Run(self, b"".join(own), {member: None}))
-            if data and receivers:
-                runs.append(Run(self, data, receivers))
-        return runs
+                own = [frame for i, frame in enumerate(pending) if i not in withheld]
+                if data := _join(own, lane):
+                    yield Run(self, data, {member: None})
+            if receivers and (data := _join(pending, lane)):
+                yield Run(self, data, receivers)
+
+
+def _join(frames: list[FanoutFrame], lane: int) -> bytes:
+    """The frames' bytes in this wire form."""
+    if len(frames) == 1:
+        return frames[0].for_lane(lane)
+    return b"".join([frame.for_lane(lane) for frame in frames])
 
 
 class Run:
@@ -125,7 +154,7 @@ class Fanout:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._dirty: list[Audience] = []
+        self._dirty: deque[Audience] = deque()
         self._runs: deque[Run] = deque()
         self._scheduled = False
         self.frames_written = 0
@@ -162,21 +191,24 @@ class Fanout:
             self._loop.call_soon(self._turn)
 
     def _write_slice(self) -> None:
-        runs = self._runs
-        if not runs:
-            dirty, self._dirty = self._dirty, []
-            for audience in dirty:
-                runs.extend(audience.take_runs())
         budget = SLICE_WRITES
-        while runs and budget > 0:
-            run = runs[0]
-            receivers, data = run.receivers, run.data
-            count = min(budget, len(receivers))
-            next_receiver = receivers.popitem
-            for _ in range(count):
-                next_receiver()[0].write(data)
-            budget -= count
+        while budget > 0:
+            if self._runs:
+                count = self._write_run(self._runs[0], budget)
+            elif self._dirty:
+                count = self._dirty.popleft().write_pending(budget, self._runs)
+            else:
+                break
             self.frames_written += count
-            self.bytes_written += count * len(data)
-            if not receivers:
-                runs.popleft()
+            budget -= count
+
+    def _write_run(self, run: Run, budget: int) -> int:
+        receivers, data = run.receivers, run.data
+        count = min(budget, len(receivers))
+        next_receiver = receivers.popitem
+        for _ in range(count):
+            next_receiver()[0].write(data)
+        if not receivers:
+            self._runs.popleft()
+        self.bytes_written += count * len(data)
+        return count
