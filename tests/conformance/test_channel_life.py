@@ -109,14 +109,17 @@ async def test_a_topic_may_hold_any_text(server: TidewireServer, topic: str) -> 
 
 @BOTH
 async def test_a_leave_is_answered_and_then_closed(server: TidewireServer, vsn: str) -> None:
+    """Without join_refs no close follows: it could hit the client's next join of the topic."""
     async with raw_socket(server.url, server.anon_key, vsn=vsn) as raw:
         join_ref, _ = await raw.join("realtime:leaving")
         ref = await raw.push("realtime:leaving", "phx_leave", {}, join_ref=join_ref)
-        reply, close = await raw.next("phx_reply"), await raw.next("phx_close")
+        reply = await raw.next("phx_reply")
         shown = join_ref if vsn == "2.0.0" else None
         ok = {"status": "ok", "response": {}}
         assert reply == [shown, ref, "realtime:leaving", "phx_reply", ok]
-        assert close == [shown, join_ref, "realtime:leaving", "phx_close", {}]
+        if vsn == "2.0.0":
+            close = await raw.next("phx_close")
+            assert close == [join_ref, join_ref, "realtime:leaving", "phx_close", {}]
         later = await raw.ask("realtime:leaving", "broadcast", {}, join_ref=join_ref)
         assert later["response"] == {"reason": "unmatched topic"}
 
@@ -185,20 +188,13 @@ async def test_every_client_leaves_and_joins_again(stock: MakeClient) -> None:
     client = await stock()
     topic = unused_name("room")
     echo = {"broadcast": {"ack": False, "self": True}}
-    # Serializer 1.0.0 does not say whose phx_close it is: a client that joins the topic again
-    # before its own leave was answered takes the close for the new channel's. So each leave is
-    # waited for with a round trip on another channel.
-    barrier = await client.channel(unused_name("barrier"), config=echo)
-    await barrier.subscribe()
-    for _ in range(3):
+    for _ in range(20):
         channel = await client.channel(topic, config=echo)
         await channel.subscribe()
         await channel.send("e", {"x": 1})
         assert (await channel.broadcasts.next())["payload"] == {"x": 1}
         await channel.leave()
         await channel.expect_status("CLOSED")
-        await barrier.send("passed", {})
-        await barrier.broadcasts.next()
 
 
 async def test_a_hundred_channels_fit_on_one_connection_and_the_next_is_refused(

@@ -21,6 +21,7 @@ class FakePeer:
         self.write = self.written.append
         self.claims = Claims("anon", 2e9, {})
         self.token = ""
+        self.sends_join_refs = True
         self.channels: dict[str, Channel] = {}
         self.joining: dict[str, asyncio.Task[None]] = {}
 

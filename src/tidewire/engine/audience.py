@@ -39,30 +39,35 @@ class Member(Protocol):
 class Audience:
     """A set of members that all get the same frames."""
 
-    __slots__ = ("_exceptions", "_fanout", "_lanes", "_pending")
+    __slots__ = ("_exceptions", "_fanout", "_lanes", "_pending", "_size")
 
     def __init__(self, fanout: Fanout) -> None:
         self._fanout = fanout
         self._lanes: list[dict[Member, None]] = [{} for _ in range(LANES)]
         self._pending: list[FanoutFrame] = []
+        self._size = 0
         # Members who get only part of what is pending: the indexes they must not get.
         self._exceptions: dict[Member, set[int]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes))
+        return self._size
 
     def __contains__(self, member: Member) -> bool:
         return member in self._lanes[member.lane]
 
     def add(self, member: Member) -> None:
         """Let `member` have every frame offered from now on."""
-        self._lanes[member.lane][member] = None
+        members = self._lanes[member.lane]
+        self._size += member not in members
+        members[member] = None
         if self._pending:
             self._exceptions[member] = set(range(len(self._pending)))
 
     def discard(self, member: Member) -> None:
         """Let `member` have nothing more, also nothing pending. Absent is fine."""
-        self._lanes[member.lane].pop(member, None)
+        if self._lanes[member.lane].pop(member, self) is self:
+            return
+        self._size -= 1
         self._exceptions.pop(member, None)
         self._fanout.forget(self, member)
 
@@ -95,7 +100,7 @@ class Audience:
         """
         pending, self._pending = self._pending, []
         exceptions, self._exceptions = self._exceptions, {}
-        if exceptions or len(self) > budget:
+        if exceptions or self._size > budget:
             later.extend(self._runs(pending, exceptions))
             return 0
         count = 0

@@ -22,6 +22,7 @@ class Peer(Protocol):
         write: Takes prebuilt WebSocket frames.
         claims: Whom the connection's own token speaks for.
         token: That token.
+        sends_join_refs: Whether its frames carry a join_ref (serializer 2).
         channels: Joined channels by wire topic.
         joining: Joins under way by wire topic.
     """
@@ -31,6 +32,7 @@ class Peer(Protocol):
     write: Write
     claims: Claims
     token: str
+    sends_join_refs: bool
     channels: dict[str, Channel]
     joining: dict[str, asyncio.Task[None]]
 

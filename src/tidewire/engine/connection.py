@@ -66,6 +66,7 @@ class Connection:
         "id",
         "joining",
         "lane",
+        "sends_join_refs",
         "token",
         "transport",
         "write",
@@ -87,6 +88,7 @@ class Connection:
         self.id = name
         self.claims = claims
         self.token = token
+        self.sends_join_refs = serializer.version > 1
         self.lane = lane_of(serializer.version, deflate=transport.supports_deflate)
         self.write: Write = transport.write
         self.channels: dict[str, Channel] = {}

@@ -92,13 +92,19 @@ class Joins:
         peer.joining[frame.topic] = self._tasks.spawn(work, f"join {peer.id}")
 
     def leave(self, peer: Peer, frame: ClientFrame) -> None:
-        """Answer a phx_leave; one whose join_ref is another join's is ignored."""
+        """Answer a phx_leave; one whose join_ref is another join's is ignored.
+
+        The phx_close that follows goes only where frames carry a join_ref: without one, a client
+        that has joined the topic again meanwhile would take it for its new channel's. Both stock
+        clients close on the reply.
+        """
         channel = peer.channels.get(frame.topic)
         if channel is not None and frame.join_ref not in (channel.join_ref, b"null"):
             return
         self._end_earlier(peer, frame.topic)
-        peer.send(frame.topic, "phx_reply", payloads.OK, join_ref=frame.join_ref, ref=frame.ref)
-        if channel is not None:
+        join_ref = frame.join_ref if channel is not None else b"null"
+        peer.send(frame.topic, "phx_reply", payloads.OK, join_ref=join_ref, ref=frame.ref)
+        if channel is not None and peer.sends_join_refs:
             channel.push_close()
 
     def end(self, channel: Channel, *, may_return: bool) -> None:

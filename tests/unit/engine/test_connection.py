@@ -175,10 +175,20 @@ async def test_a_leave_is_answered_and_closes_the_channel(house):
     assert house.stats.channels == 0
 
 
+async def test_a_leave_without_join_refs_is_not_followed_by_a_close(house):
+    """It would hit the channel of a client that has joined the topic again meanwhile."""
+    client = house.connect("1.0.0")
+    client.join(TOPIC)
+    client.send(TOPIC, "phx_leave", {})
+    client.join(TOPIC)
+    assert [frame[3] for frame in client.frames()] == ["phx_reply"] * 3
+    assert house.stats.channels == 1
+
+
 async def test_a_leave_of_a_topic_not_joined_is_fine(house):
     client = house.connect()
     ref = client.send(TOPIC, "phx_leave", {})
-    assert client.reply(ref) == ok()
+    assert client.frames() == [[None, ref, TOPIC, "phx_reply", ok()]]
 
 
 async def test_a_leave_with_another_joins_ref_is_ignored(house):
