@@ -5,7 +5,8 @@ notes a frame; at the end of the event loop's turn the `Fanout` joins each audie
 frames into one run of bytes per wire form and writes that run to every member with one call. A
 turn writes to at most `SLICE_WRITES` members, then lets the loop read sockets and goes on: a
 large audience delays nobody's heartbeat, and frames offered meanwhile gather into the next run.
-Coalescing is what makes many small messages cheap (one system call for all of a turn's frames).
+Coalescing is what makes many small messages cheap (one system call for all of a turn's frames);
+under load it is helped along by gathering for a moment (see `pace`).
 
 Order: members get an audience's frames in the order offered. A member that joins while frames
 are pending gets only those offered after it joined.
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from tidewire.engine.fanout import LANES, FanoutFrame
+from tidewire.engine.pace import Pace
 from tidewire.ports.transport import Write
 
 SLICE_WRITES = 256
@@ -100,6 +102,7 @@ class Audience:
         """
         pending, self._pending = self._pending, []
         exceptions, self._exceptions = self._exceptions, {}
+        self._fanout.frames_taken += len(pending)
         if exceptions or self._size > budget:
             later.extend(self._runs(pending, exceptions))
             return 0
@@ -107,7 +110,7 @@ class Audience:
         for lane, members in enumerate(self._lanes):
             if members and (data := _join(pending, lane)):
                 count += len(members)
-                self._fanout.bytes_written += len(members) * len(data)
+                self._fanout.count(len(members), len(pending), len(data))
                 for member in members:
                     member.write(data)
         return count
@@ -125,9 +128,9 @@ class Audience:
                     continue
                 own = [frame for i, frame in enumerate(pending) if i not in withheld]
                 if data := _join(own, lane):
-                    yield Run(self, data, {member: None})
+                    yield Run(self, data, len(own), {member: None})
             if receivers and (data := _join(pending, lane)):
-                yield Run(self, data, receivers)
+                yield Run(self, data, len(pending), receivers)
 
 
 def _join(frames: list[FanoutFrame], lane: int) -> bytes:
@@ -140,11 +143,14 @@ def _join(frames: list[FanoutFrame], lane: int) -> bytes:
 class Run:
     """Bytes on their way to receivers that did not get them yet."""
 
-    __slots__ = ("audience", "data", "receivers")
+    __slots__ = ("audience", "data", "frames", "receivers")
 
-    def __init__(self, audience: Audience, data: bytes, receivers: dict[Member, None]) -> None:
+    def __init__(
+        self, audience: Audience, data: bytes, frames: int, receivers: dict[Member, None]
+    ) -> None:
         self.audience = audience
         self.data = data
+        self.frames = frames
         self.receivers = receivers
 
 
@@ -153,15 +159,34 @@ class Fanout:
 
     Bound: what is pending for an audience is bounded by what its senders' connections may send
     in one turn; what is written goes into each transport's own bounded buffer.
+
+    Attributes:
+        writes: Writes to members so far; one may hold many frames.
+        frames_written: Frames in them, counted once per receiver.
+        frames_taken: Frames flushed, counted once per audience.
+        bytes_written: Bytes in all writes.
     """
 
-    __slots__ = ("_dirty", "_loop", "_runs", "_scheduled", "bytes_written", "frames_written")
+    __slots__ = (
+        "_dirty",
+        "_loop",
+        "_pace",
+        "_runs",
+        "_scheduled",
+        "bytes_written",
+        "frames_taken",
+        "frames_written",
+        "writes",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._dirty: deque[Audience] = deque()
         self._runs: deque[Run] = deque()
         self._scheduled = False
+        self._pace = Pace()
+        self.frames_taken = 0
+        self.writes = 0
         self.frames_written = 0
         self.bytes_written = 0
 
@@ -170,7 +195,10 @@ class Fanout:
         self._dirty.append(audience)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._turn)
+            if self._pace.window_s:
+                self._loop.call_later(self._pace.window_s, self._turn)
+            else:
+                self._loop.call_soon(self._turn)
 
     def deliver(self, audience: Audience, member: Member) -> None:
         """Write what is on its way from `audience` to `member` before its turn comes."""
@@ -184,13 +212,26 @@ class Fanout:
             if run.audience is audience:
                 run.receivers.pop(member, None)
 
+    def count(self, writes: int, frames: int, size_bytes: int) -> None:
+        """Note that so many members were written `size_bytes` that hold `frames` frames."""
+        self.writes += writes
+        self.frames_written += writes * frames
+        self.bytes_written += writes * size_bytes
+
     def flush(self) -> None:
         """Write everything now; for the end of life and for tests."""
         while self._dirty or self._runs:
             self._write_slice()
 
     def _turn(self) -> None:
+        flushes, frames, writes = len(self._dirty), self.frames_taken, self.writes
         self._write_slice()
+        self._pace.note(
+            self._loop.time(),
+            flushes=flushes - len(self._dirty),
+            frames=self.frames_taken - frames,
+            writes=self.writes - writes,
+        )
         self._scheduled = bool(self._runs or self._dirty)
         if self._scheduled:
             self._loop.call_soon(self._turn)
@@ -204,7 +245,6 @@ class Fanout:
                 count = self._dirty.popleft().write_pending(budget, self._runs)
             else:
                 break
-            self.frames_written += count
             budget -= count
 
     def _write_run(self, run: Run, budget: int) -> int:
@@ -215,5 +255,5 @@ class Fanout:
             next_receiver()[0].write(data)
         if not receivers:
             self._runs.popleft()
-        self.bytes_written += count * len(data)
+        self.count(count, run.frames, len(data))
         return count
