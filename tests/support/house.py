@@ -46,6 +46,13 @@ class FakeTransport:
         self.pings += 1
 
 
+class FakeGroup:
+    """Where a member is, by role."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+
 class FakeSubscriptions:
     """Grants every entry; a test may hold joins back or make them fail."""
 
@@ -55,6 +62,7 @@ class FakeSubscriptions:
         self.error: Exception | None = None
         self.members: list[Any] = []
         self.roles: list[str] = []
+        self.groups: dict[Any, FakeGroup] = {}
 
     async def subscribe(self, member, topic, entries: Sequence[dict[str, Any]], role: str):
         await self.gate.wait()
@@ -64,15 +72,22 @@ class FakeSubscriptions:
         self.roles.append(role)
         echoes = [json.dumps({**entry, "id": 7 + i}).encode() for i, entry in enumerate(entries)]
         notices = [SystemNotice("ok", "Subscribed to PostgreSQL")]
-        group: Any = object()
+        group: Any = FakeGroup(role)
+        self.groups[member] = group
         return SubscribeOutcome(group=group, echoes=echoes, system=tuple(notices))
 
     def unsubscribe(self, member, group) -> None:
         self.members.remove(member)
+        if self.groups[member] is group:
+            del self.groups[member]
 
     async def set_role(self, member, group, role: str):
+        await self.gate.wait()
+        if self.groups.get(member) is not group:
+            return group  # as the real ones: it left, or is elsewhere already
         self.roles.append(role)
-        return group
+        self.groups[member] = FakeGroup(role)
+        return self.groups[member]
 
 
 class FakeRouter:

@@ -76,7 +76,7 @@ class Joins:
         except _RefusedError as refusal:
             self._refuse(peer, frame, refusal.reason)
             return
-        if topic.private and claims.role != _UNBOUND_ROLE:
+        if not _may_be_in(topic, claims):
             reason = f"Unauthorized: {codes.may_not_read(topic.sub_topic)}"
             self._refuse(peer, frame, reason)
             return
@@ -139,17 +139,30 @@ class Joins:
         except TokenError as error:
             self.shut_down(channel, str(error))
             return
+        assert channel.room is not None
+        topic = channel.room.topic
+        if not _may_be_in(topic, claims):
+            self.shut_down(channel, codes.may_no_longer_read(topic.sub_topic))
+            return
         former = channel.claims
         channel.claims, channel.token = claims, token
         self._expiry.watch(channel)
         if channel.group is not None and former.role != claims.role:
-            self._tasks.spawn(self._change_role(channel, claims.role), "change role")
+            self._tasks.spawn(self._change_role(channel), "change role")
 
-    async def _change_role(self, channel: Channel, role: str) -> None:
+    async def _change_role(self, channel: Channel) -> None:
+        """Bring a channel's subscription to the role of its newest token.
+
+        Several may run at once, one for each token: whichever ends last finds the newest role.
+        """
         try:
             async with asyncio.timeout(self._limits.join_timeout_s):
-                if channel.group is not None:
-                    channel.group = await self._subscriptions.set_role(channel, channel.group, role)
+                while (group := channel.group) is not None and group.role != channel.claims.role:
+                    role = channel.claims.role
+                    successor = await self._subscriptions.set_role(channel, group, role)
+                    # When another moved the channel meanwhile, `group` is no longer its group.
+                    if channel.group is group:
+                        channel.group = successor
         except (TimeoutError, UnavailableError):
             # The old role must not go on receiving: the client is told and joins again.
             if channel.is_open:
@@ -246,6 +259,11 @@ class Joins:
 
     def _new_key(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+def _may_be_in(topic: Topic, claims: Claims) -> bool:
+    """Whether a role may be in a topic's room at all."""
+    return not topic.private or claims.role == _UNBOUND_ROLE
 
 
 class _RefusedError(Exception):

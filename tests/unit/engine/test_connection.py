@@ -332,6 +332,33 @@ async def test_a_refresh_to_another_role_moves_the_subscription(house):
     assert house.subscriptions.roles == ["anon", "authenticated"]
 
 
+async def test_roles_that_change_faster_than_they_act_end_at_the_newest(house):
+    client = house.connect()
+    client.join(TOPIC, {"postgres_changes": [{"table": "t"}]})
+    await house.settle()
+    house.subscriptions.gate.clear()
+    for role in ("service_role", "authenticated"):
+        client.send(TOPIC, "access_token", {"access_token": house.token(role)})
+    await house.settle()
+    house.subscriptions.gate.set()
+    await house.settle()
+    assert [group.role for group in house.subscriptions.groups.values()] == ["authenticated"]
+    client.send(TOPIC, "phx_leave", {})
+    assert house.subscriptions.groups == {}, "a ghost would go on receiving"
+
+
+async def test_a_token_that_may_not_be_in_a_private_channel_closes_it(house):
+    client = house.connect(token=house.token("service_role"))
+    client.join(TOPIC, {"private": True})
+    client.send(TOPIC, "access_token", {"access_token": house.token("anon")})
+    system, close = client.frames()[1:]
+    assert system[4]["message"] == (
+        "You no longer have permission to read from this Channel topic: room:1"
+    )
+    assert close[3] == "phx_close"
+    assert house.stats.channels == 0
+
+
 # ------------------------------------------------------------------ broadcast
 
 

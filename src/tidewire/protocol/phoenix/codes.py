@@ -29,6 +29,11 @@ def may_not_read(sub_topic: str) -> str:
     return f"You do not have permissions to read from this Channel topic: {sub_topic}"
 
 
+def may_no_longer_read(sub_topic: str) -> str:
+    """A new token takes the right to read a private channel away."""
+    return f"You no longer have permission to read from this Channel topic: {sub_topic}"
+
+
 def upgrade_refused(error: TokenError) -> str:
     """Why an upgrade's token is refused: the join's text without how long ago (1.4)."""
     text = str(error)
