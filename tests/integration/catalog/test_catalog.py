@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -292,6 +293,22 @@ async def test_a_database_that_does_not_answer_is_told_within_the_deadline(
     with pytest.raises(DatabaseUnavailableError):
         await missing.refresh()
     await missing.close()
+
+
+async def test_a_database_that_refuses_our_role_is_one_that_does_not_answer(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    name = await connection.fetchval("select current_database()")
+    await connection.execute(f"""
+        create role cat_locked_out login password 'x';
+        revoke connect on database {name} from public;
+    """)
+    parts = urlsplit(database_url)
+    as_other = parts._replace(netloc=f"cat_locked_out:x@{parts.netloc.rpartition('@')[2]}")
+    locked_out = PostgresCatalog(as_other.geturl(), deadline_s=2.0)
+    with pytest.raises(DatabaseUnavailableError, match="permission denied"):
+        await locked_out.refresh()
+    await locked_out.close()
 
 
 async def test_a_server_that_says_nothing_is_given_up_at_the_deadline() -> None:

@@ -128,7 +128,8 @@ class QuerySession:
                 finally:
                     if not done:
                         self._drop()
-        except (TimeoutError, *_LOST, *_REFUSED) as error:
+        except (TimeoutError, asyncpg.PostgresError, *_LOST) as error:
+            # Whatever PostgreSQL says to a connection being opened, it gave no answer.
             raise DatabaseUnavailableError(f"the database does not answer: {error}") from error
 
     async def fetch(self, query: str, *arguments: Any) -> Sequence[Row]:
