@@ -107,13 +107,12 @@ class ChangeRouter:
         self._stats.transactions_total += len(transactions)
         if not len(self._subscriptions):
             return  # a relation passed over here counts as new when it comes again
-        if self._clock.monotonic_s() - self._refreshed_s >= FRESH_S:
-            await self._refresh()
         batch: list[_Step] = []
         for transaction in transactions:
             if transaction.overflowed:
                 await self._flush(batch)
                 self._tell_resync(self._subscriptions.groups, "transaction too large")
+                await self._refresh()  # what it told of the catalogue was left out too
                 continue
             timestamp = commit_timestamp(transaction.committed_at_us)
             for item in transaction.changes:
@@ -138,6 +137,7 @@ class ChangeRouter:
             return
         answers: _Answers = {}
         for _ in range(MATCH_ROUNDS_MAX):
+            await self._keep_fresh()
             if not self._is_prepared(batch):
                 await self._prepare(batch)
                 continue
@@ -207,6 +207,15 @@ class ChangeRouter:
         await self._insist(self._catalogs.refresh)
         await self._insist(self._subscriptions.sync)
         self._refreshed_s = started_s
+
+    async def _keep_fresh(self) -> None:
+        """Read the catalogue anew when the last look is too long ago.
+
+        Asked before each matching: one call may bring what takes many seconds to route, and a
+        question to the database may have waited for its restart.
+        """
+        if self._clock.monotonic_s() - self._refreshed_s >= FRESH_S:
+            await self._refresh()
 
     async def _insist(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
         """Call until the database answers: waiting is what holds the stream back."""

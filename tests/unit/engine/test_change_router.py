@@ -23,6 +23,7 @@ from tests.support.changes import (
 )
 from tidewire.core.change import Change, ChangeKind, LogicalMessage, ReplicaIdentity
 from tidewire.engine.change_group import GroupState
+from tidewire.engine.change_router import BATCH_MAX
 
 ALL = {"event": "*", "schema": "public", "table": "trips"}
 COLUMNS = [
@@ -235,6 +236,58 @@ async def test_without_notices_the_catalogue_is_read_again_once_a_second() -> No
     receiver.take()
     await house.send(insert(relation, b"1", b"a", b"b"))
     assert [set(row["record"]) for row in rows_of(receiver.take())] == [{"id"}]
+
+
+async def test_privileges_are_looked_at_each_second_within_one_long_delivery() -> None:
+    house = House(catalog(table()))
+    receiver, _ = await house.join(ALL)
+    relation = relation_of(table())
+    await house.send(insert(relation, b"0", b"a", b"b"))
+    receiver.take()
+    first = transaction(*(insert(relation, b"1", b"a", b"b") for _ in range(BATCH_MAX)))
+    deliver, written = house.router._deliver_all, []
+
+    def deliver_slowly(batch: Any) -> None:
+        deliver(batch)
+        written.append(len(batch))
+        house.clock.advance(1.0)
+        house.catalogs.newest = catalog(table(), anon=may_read("id"))
+
+    house.router._deliver_all = deliver_slowly
+    await house.router.receive([first, transaction(insert(relation, b"2", b"a", b"b"))])
+    house.fanout.flush()
+    assert written == [BATCH_MAX, 1]
+    assert set(rows_of(receiver.take())[-1]["record"]) == {"id"}
+
+
+async def test_what_an_overflowed_transaction_did_to_the_catalogue_counts_behind_it() -> None:
+    house = House(catalog(table()))
+    receiver, _ = await house.join(ALL)
+    relation = relation_of(table())
+    await house.send(insert(relation, b"0", b"a", b"b"))
+    house.catalogs.newest = catalog(table(has_row_security=True))
+    await house.send(overflowed=True)
+    receiver.take()
+    await house.send(insert(relation, b"1", b"a", b"b"))
+    assert rows_of(receiver.take()) == []
+
+
+async def test_an_answer_that_took_long_is_used_with_the_privileges_of_now() -> None:
+    waits = table(columns=(("id", 23), ("wait", 1186)))
+    house = House(catalog(waits))
+    receiver, _ = await house.join({**ALL, "filter": "wait=eq.1 day"})
+    relation = relation_of(waits)
+    await house.send(insert(relation, b"0", b"1 day"))
+    receiver.take()
+    house.catalogs.hold, _ = asyncio.Event(), house.catalogs.asked.clear()
+    sending = asyncio.create_task(house.send(insert(relation, b"1", b"2 days")))
+    await house.catalogs.asked.wait()
+    hidden = table(columns=(("id", 23), ("wait", 1186)), has_row_security=True)
+    house.catalogs.newest = catalog(hidden)
+    house.clock.advance(5.0)
+    house.catalogs.hold.set()
+    await sending
+    assert rows_of(receiver.take()) == []
 
 
 async def test_a_new_version_of_a_table_is_never_judged_by_an_old_catalogue() -> None:
