@@ -107,6 +107,7 @@ class ChangeRouter:
         self._stats.transactions_total += len(transactions)
         if not len(self._subscriptions):
             return  # a relation passed over here counts as new when it comes again
+        await self._keep_fresh()
         batch: list[_Step] = []
         for transaction in transactions:
             if transaction.overflowed:
