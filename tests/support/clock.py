@@ -16,3 +16,7 @@ class ManualClock:
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds
+
+    def set_wall(self, wall_s: float) -> None:
+        """Set the time of day, as an administrator or a machine that slept does."""
+        self._start_wall_s = wall_s - self.now_s

@@ -13,16 +13,17 @@ _NEVER = -1
 class Expiry:
     """Watches the tokens of open channels, in buckets of a second.
 
-    Only tokens that end within the horizon are held; `rewatch`, called once a horizon, takes in
+    Only tokens that end within the horizon are held; `rewatch`, called when it is due, takes in
     those that came nearer. So channels under keys of many years cost nothing.
     """
 
-    __slots__ = ("_buckets", "_clock", "_horizon_s")
+    __slots__ = ("_buckets", "_clock", "_horizon_s", "_rewatched_s")
 
     def __init__(self, clock: Clock, *, horizon_s: float = 3600.0) -> None:
         self._clock = clock
         self._horizon_s = horizon_s
         self._buckets: dict[int, set[Channel]] = {}
+        self._rewatched_s = float("-inf")
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
@@ -35,8 +36,14 @@ class Expiry:
             channel.expiry_bucket = int(end_s)
             self._buckets.setdefault(channel.expiry_bucket, set()).add(channel)
 
+    @property
+    def is_rewatch_due(self) -> bool:
+        """Whether a horizon passed, by the clock that tokens go by: it may have jumped."""
+        return self._clock.wall_s() - self._rewatched_s >= self._horizon_s
+
     def rewatch(self, channels: Iterable[Channel]) -> None:
-        """Take in tokens that came nearer; to be called once a horizon."""
+        """Take in tokens that came nearer."""
+        self._rewatched_s = self._clock.wall_s()
         for channel in channels:
             if channel.expiry_bucket == _NEVER:
                 self.watch(channel)

@@ -152,20 +152,19 @@ class Node:
 
     async def run(self) -> None:
         """Do the rounds until cancelled: expiry, graces, half-open and idle peers."""
-        next_slow_s = next_horizon_s = self._clock.monotonic_s()
+        next_slow_s = self._clock.monotonic_s()
         try:
             while True:
                 await asyncio.sleep(_ROUND_S)
                 now_s = self._clock.monotonic_s()
                 self.presence.end_grace()
+                if self._expiry.is_rewatch_due:
+                    self._expiry.rewatch(self._channels())
                 self._end_expired()
                 self._check_present()
                 if now_s >= next_slow_s:
                     next_slow_s = now_s + _SLOW_ROUND_S
                     self._check_idle()
-                if now_s >= next_horizon_s:
-                    next_horizon_s = now_s + _TOKEN_HORIZON_S
-                    self._expiry.rewatch(self._channels())
         finally:
             await self._tasks.close()
 

@@ -65,3 +65,19 @@ def test_a_token_of_years_is_held_only_when_its_end_comes_near():
         expiry.rewatch([channel])
         clock.advance(HORIZON_S)
     assert expiry.take_expired() == [channel]
+
+
+def test_a_clock_that_jumps_makes_a_look_due():
+    clock = ManualClock()
+    expiry = Expiry(clock, horizon_s=HORIZON_S)
+    channel = channel_until(clock.wall_s() + 10 * HORIZON_S)
+    expiry.watch(channel)
+    expiry.rewatch([channel])
+    clock.advance(1.0)
+    assert not expiry.is_rewatch_due
+    clock.set_wall(clock.wall_s() + 11 * HORIZON_S)
+    assert expiry.is_rewatch_due
+    expiry.rewatch([channel])
+    assert expiry.take_expired() == [channel]
+    clock.set_wall(clock.wall_s() - 5 * HORIZON_S)
+    assert not expiry.is_rewatch_due
