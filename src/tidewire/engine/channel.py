@@ -58,6 +58,7 @@ class Channel:
         sends_presence_state: Whether presence_state was or will be sent.
         room: The room it is in.
         group: Its postgres_changes, if any.
+        joined_bytes: Size of its topic and of its join's payload.
         is_open: Whether it is joined: between the answer to its join and its end.
         expiry_bucket: Where `Expiry` holds it; -1 for nowhere.
     """
@@ -70,6 +71,7 @@ class Channel:
         "hears_itself",
         "is_open",
         "join_ref",
+        "joined_bytes",
         "lane",
         "peer",
         "presence",
@@ -94,8 +96,14 @@ class Channel:
         self.sends_presence_state = False
         self.room: Room | None = None
         self.group: ChangeGroup | None = None
+        self.joined_bytes = 0
         self.is_open = False
         self.expiry_bucket = -1
+
+    @property
+    def held_bytes(self) -> int:
+        """What it makes the server keep, roughly."""
+        return self.joined_bytes + (len(self.presence.payload) if self.presence else 0)
 
     def push(self, event: str, payload: bytes) -> None:
         """Send a frame to this channel alone."""
@@ -120,3 +128,8 @@ class Channel:
             join_ref=self.join_ref,
             ref=self.join_ref,
         )
+
+
+def held_bytes(peer: Peer) -> int:
+    """What all channels of a connection make the server keep, roughly."""
+    return sum([channel.held_bytes for channel in peer.channels.values()])

@@ -14,9 +14,10 @@ import msgspec
 
 from tidewire.core.errors import ProtocolViolationError
 from tidewire.engine.broadcast import Broadcasts
-from tidewire.engine.channel import Channel
+from tidewire.engine.channel import Channel, held_bytes
 from tidewire.engine.fanout import lane_of
 from tidewire.engine.join import Joins
+from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.stats import Stats
 from tidewire.ports.token_verifier import Claims
@@ -40,14 +41,14 @@ class Desk(Protocol):
         broadcasts: Takes broadcast pushes.
         presence: Tracks and untracks.
         stats: Counts.
-        payload_bytes_max: Bound of a tracked payload.
+        limits: Bounds of what is tracked.
     """
 
     joins: Joins
     broadcasts: Broadcasts
     presence: Presence
     stats: Stats
-    payload_bytes_max: int
+    limits: Limits
 
     def closed(self, connection: Connection) -> None:
         """The connection ended."""
@@ -161,7 +162,10 @@ class Connection:
         tracked = bytes(msgspec.json.decode(push, type=_TrackPush).payload)
         if not tracked.startswith(b"{"):
             return payloads.reply_reason(codes.PRESENCE_NOT_A_MAP)
-        if len(tracked) > self._desk.payload_bytes_max:
+        shown = len(channel.presence.payload) if channel.presence else 0
+        growth = len(tracked) - shown
+        is_too_much = growth > 0 and held_bytes(self) + growth > self._desk.limits.held_bytes_max
+        if is_too_much or len(tracked) > self._desk.limits.payload_bytes_max:
             return payloads.reply_reason(codes.TRACK_TOO_LARGE)
         self._desk.presence.track(channel, tracked)
         self._desk.stats.presence_total += 1

@@ -15,7 +15,7 @@ from tidewire.core.clock import Clock
 from tidewire.core.errors import InvalidTopicError, TokenError, UnavailableError
 from tidewire.core.topic import PREFIX, Topic
 from tidewire.engine.change_router import ChangeRouter
-from tidewire.engine.channel import Channel, Peer
+from tidewire.engine.channel import Channel, Peer, held_bytes
 from tidewire.engine.expiry import Expiry
 from tidewire.engine.hub import Hub
 from tidewire.engine.limits import Limits
@@ -82,6 +82,7 @@ class Joins:
             return
         self._end_earlier(peer, frame.topic)
         channel = Channel(peer, frame.join_ref, claims, token)
+        channel.joined_bytes = _size(frame)
         channel.acknowledges = config.broadcast_ack
         channel.hears_itself = config.broadcast_self
         channel.presence_key = config.presence_key or self._new_key()
@@ -182,6 +183,8 @@ class Joins:
         count = len(peer.channels) + len(peer.joining)
         if not known and count >= self._limits.channels_per_connection_max:
             raise _RefusedError(codes.TOO_MANY_CHANNELS)
+        if held_bytes(peer) + _size(frame) > self._limits.held_bytes_max:
+            raise _RefusedError(codes.TOO_MUCH_HELD)
         return topic
 
     def _identify(self, peer: Peer, config: JoinConfig) -> tuple[Claims, str]:
@@ -229,6 +232,12 @@ class Joins:
         finally:
             if peer.joining.get(frame.topic) is task:
                 del peer.joining[frame.topic]
+        if held_bytes(peer) + channel.joined_bytes > self._limits.held_bytes_max:
+            # Others that were under way at the same time took the room.
+            if outcome.group is not None:
+                self._subscriptions.unsubscribe(channel, outcome.group)
+            self._refuse(peer, frame, codes.TOO_MUCH_HELD)
+            return
         self._open(channel, frame, topic, config, outcome)
 
     def _open(
@@ -259,6 +268,10 @@ class Joins:
 
     def _new_key(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+def _size(frame: ClientFrame) -> int:
+    return len(frame.topic) + len(frame.payload)
 
 
 def _may_be_in(topic: Topic, claims: Claims) -> bool:

@@ -11,6 +11,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         connections_max: Open sockets; beyond it an upgrade gets 429.
         channels_per_connection_max: Joined or joining; beyond it a join is refused.
+        held_bytes_max: What one connection's channels may make the server keep: their topics, the
+            payloads of their joins and what they track; beyond it a join or track is refused.
         payload_bytes_max: Of one broadcast or tracked payload; beyond it it is refused.
         presence_grace_s: How long a presence outlives a connection that ended without a close
             frame, in case its key returns.
@@ -24,6 +26,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     connections_max: int = 100_000
     channels_per_connection_max: int = 100
+    held_bytes_max: int = 8 << 20
     payload_bytes_max: int = 3_000_500
     presence_grace_s: float = 3.0
     ping_after_s: float = 1.5

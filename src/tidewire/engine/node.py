@@ -68,7 +68,6 @@ class Node:
     ) -> None:
         self.stats = stats
         self.limits = limits
-        self.payload_bytes_max = limits.payload_bytes_max
         self.name = f"{rng.getrandbits(32):08x}"
         self._clock = clock
         self._verifier = verifier

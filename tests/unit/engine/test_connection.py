@@ -232,6 +232,39 @@ async def test_beyond_the_bound_of_channels_a_join_is_refused():
     assert client.frames()[-1][4]["status"] == "ok"
 
 
+async def test_what_one_connection_makes_the_server_keep_is_bounded():
+    house = House(held_bytes_max=10_000)
+    client = house.connect()
+    too_large = "ChannelRateLimitReached: The joins of this connection are too large together"
+    entries = [{"table": "t", "extra": "x" * 6_000}]
+    at_once = [client.join(f"realtime:{n}", {"postgres_changes": entries}) for n in "ab"]
+    await house.settle()
+    later = client.join(f"realtime:{'c' * 9_000}")
+    assert client.reply(at_once[0])["status"] == "ok"
+    assert [client.reply(ref) for ref in (at_once[1], later)] == [refused(too_large)] * 2
+    assert len(house.subscriptions.members) == 1
+    client.send("realtime:a", "phx_leave", {})
+    ref = client.join("realtime:b", {"postgres_changes": entries})
+    await house.settle()
+    assert client.reply(ref)["status"] == "ok"
+
+
+async def test_what_one_connection_tracks_counts_with_what_it_keeps():
+    house = House(held_bytes_max=10_000)
+    client = house.connect()
+
+    def track(topic: str, size: int) -> str:
+        payload = {"type": "presence", "event": "track", "payload": {"x": "y" * size}}
+        return client.send(topic, "presence", payload)
+
+    for topic in ("realtime:a", "realtime:b"):
+        client.join(topic)
+    assert client.reply(track("realtime:a", 6_000))["status"] == "ok"
+    assert client.reply(track("realtime:b", 6_000)) == refused("Track message size exceeded")
+    assert client.reply(track("realtime:a", 5_000))["status"] == "ok"
+    assert client.reply(track("realtime:b", 3_000))["status"] == "ok"
+
+
 async def test_an_empty_topic_name_is_refused(house):
     client = house.connect()
     ref = client.join("realtime:")

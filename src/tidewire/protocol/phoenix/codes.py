@@ -7,6 +7,7 @@ from tidewire.core.errors import TokenError
 UNMATCHED_TOPIC = "unmatched topic"
 TOPIC_NAME_REQUIRED = "TopicNameRequired: You must provide a topic name"
 TOO_MANY_CHANNELS = "ChannelRateLimitReached: Too many channels"
+TOO_MUCH_HELD = "ChannelRateLimitReached: The joins of this connection are too large together"
 TOO_MANY_USERS = "Too many connected users"
 RESTARTING = "RealtimeRestarting: Realtime is restarting, please standby"
 INITIALIZING = "InitializingProjectConnection: Realtime is initializing the project connection"
