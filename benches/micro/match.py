@@ -94,7 +94,10 @@ class Clock:
 class Member:
     lane = 1
 
-    def write(self, data: bytes) -> None: ...
+    def __init__(self) -> None:
+        self.transport = self
+
+    def write(self, data: bytes, /) -> None: ...
 
 
 def row(number: int, clients: int) -> bytes:

@@ -146,8 +146,9 @@ class Receiver:
 
     def __init__(self) -> None:
         self.frames: list[Any] = []
+        self.transport = self
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, /) -> None:
         self.frames += [json.loads(payload) for _, payload in split_frames(data)]
 
     def take(self) -> list[tuple[str, Any]]:

@@ -19,6 +19,7 @@ class FakePeer:
         self.lane = LANE_V2
         self.written: list[bytes] = []
         self.write = self.written.append
+        self.transport = self
         self.claims = Claims("anon", 2e9, {})
         self.token = ""
         self.sends_join_refs = True

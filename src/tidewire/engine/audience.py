@@ -21,21 +21,30 @@ from typing import Protocol
 
 from tidewire.engine.fanout import LANES, FanoutFrame
 from tidewire.engine.pace import Pace
-from tidewire.ports.transport import Write
 
 SLICE_WRITES = 256
 
 
+class Writer(Protocol):
+    """What a member's frames are written to: a `ports.transport.Transport`, as far as needed."""
+
+    def write(self, data: bytes, /) -> None:
+        """Take prebuilt WebSocket frames; never blocks, never raises."""
+        ...
+
+
 class Member(Protocol):
-    """One receiver of an audience.
+    """One receiver of an audience."""
 
-    Attributes:
-        lane: Its wire form, one of the lanes.
-        write: Takes prebuilt WebSocket frames.
-    """
+    @property
+    def lane(self) -> int:
+        """Its wire form, one of the lanes."""
+        ...
 
-    lane: int
-    write: Write
+    @property
+    def transport(self) -> Writer:
+        """Where its frames are written."""
+        ...
 
 
 class Audience:
@@ -79,7 +88,7 @@ class Audience:
         withheld = self._exceptions.get(member, frozenset[int]())
         frames = [frame for i, frame in enumerate(self._pending) if i not in withheld]
         if member in self and (data := _join(frames, member.lane)):
-            member.write(data)
+            member.transport.write(data)
         self.discard(member)
 
     def offer(self, frame: FanoutFrame, skip: Member | None = None) -> None:
@@ -112,7 +121,7 @@ class Audience:
                 count += len(members)
                 self._fanout.count(len(members), len(pending), len(data))
                 for member in members:
-                    member.write(data)
+                    member.transport.write(data)
         return count
 
     def _runs(
@@ -204,7 +213,7 @@ class Fanout:
         """Write what is on its way from `audience` to `member` before its turn comes."""
         for run in self._runs:
             if run.audience is audience and run.receivers.pop(member, run) is not run:
-                member.write(run.data)
+                member.transport.write(run.data)
 
     def forget(self, audience: Audience, member: Member) -> None:
         """Write nothing more of `audience` to `member`."""
@@ -252,7 +261,7 @@ class Fanout:
         count = min(budget, len(receivers))
         next_receiver = receivers.popitem
         for _ in range(count):
-            next_receiver()[0].write(data)
+            next_receiver()[0].transport.write(data)
         if not receivers:
             self._runs.popleft()
         self.count(count, run.frames, len(data))

@@ -6,10 +6,10 @@ import asyncio
 from typing import Protocol
 
 from tidewire.core.presence_state import PresenceMeta
+from tidewire.engine.audience import Writer
 from tidewire.engine.hub import Room
 from tidewire.engine.subscriptions import ChangeGroup
 from tidewire.ports.token_verifier import Claims
-from tidewire.ports.transport import Write
 from tidewire.protocol.phoenix import payloads
 
 
@@ -19,7 +19,6 @@ class Peer(Protocol):
     Attributes:
         id: Name of the connection within its node.
         lane: Its wire form.
-        write: Takes prebuilt WebSocket frames.
         claims: Whom the connection's own token speaks for.
         token: That token.
         sends_join_refs: Whether its frames carry a join_ref (serializer 2).
@@ -29,12 +28,16 @@ class Peer(Protocol):
 
     id: str
     lane: int
-    write: Write
     claims: Claims
     token: str
     sends_join_refs: bool
     channels: dict[str, Channel]
     joining: dict[str, asyncio.Task[None]]
+
+    @property
+    def transport(self) -> Writer:
+        """Takes prebuilt frames."""
+        ...
 
     def send(self, topic: str, event: str, payload: bytes, *, join_ref: bytes, ref: bytes) -> None:
         """Send one text frame."""
@@ -47,7 +50,7 @@ class Channel:
     Attributes:
         peer: Its connection.
         lane: The connection's wire form.
-        write: Takes prebuilt frames for the connection.
+        transport: The connection's, for prebuilt frames.
         join_ref: JSON text of the join's ref, echoed in frames to this channel alone.
         claims: Whom it speaks for now.
         token: The token those claims came from.
@@ -79,13 +82,13 @@ class Channel:
         "room",
         "sends_presence_state",
         "token",
-        "write",
+        "transport",
     )
 
     def __init__(self, peer: Peer, join_ref: bytes, claims: Claims, token: str) -> None:
         self.peer = peer
         self.lane = peer.lane
-        self.write = peer.write
+        self.transport = peer.transport
         self.join_ref = join_ref
         self.claims = claims
         self.token = token

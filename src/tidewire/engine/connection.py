@@ -21,7 +21,7 @@ from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.stats import Stats
 from tidewire.ports.token_verifier import Claims
-from tidewire.ports.transport import Transport, Write
+from tidewire.ports.transport import Transport
 from tidewire.protocol.phoenix import codes, payloads
 from tidewire.protocol.phoenix.frame import HEARTBEAT_TOPIC, ClientFrame
 from tidewire.protocol.phoenix.serializer import Serializer
@@ -70,7 +70,6 @@ class Connection:
         "sends_join_refs",
         "token",
         "transport",
-        "write",
     )
 
     def __init__(
@@ -91,7 +90,6 @@ class Connection:
         self.token = token
         self.sends_join_refs = serializer.version > 1
         self.lane = lane_of(serializer.version, deflate=transport.supports_deflate)
-        self.write: Write = transport.write
         self.channels: dict[str, Channel] = {}
         self.joining: dict[str, asyncio.Task[None]] = {}
         self.fell_silent = False
@@ -123,7 +121,7 @@ class Connection:
     def send(self, topic: str, event: str, payload: bytes, *, join_ref: bytes, ref: bytes) -> None:
         """Send one text frame."""
         frame = self._serializer.encode(topic, event, payload, join_ref=join_ref, ref=ref)
-        self.write(text_frame(frame))
+        self.transport.write(text_frame(frame))
 
     def _carry_out(self, frame: ClientFrame) -> None:
         event = frame.event

@@ -14,12 +14,12 @@ comes is thrown away until the peer shuts its side too. Closing the socket right
 answer unread bytes with a reset, and a reset destroys the close frame on its way. CLOSING and
 ENDED each have a deadline, after which the socket is cut.
 
-Flow. `write` passes on to `_send`, which is the socket's own write while all is well and is
-exchanged when it is not, so that a write never raises and may be kept by its callers (the step
-costs 40 ns; a send to the kernel 4 µs). asyncio tells of a full buffer through `pause_writing`,
-from within a write. From then on writes pass `_send_slowly`, which cuts the peer off at a fifth
-of the limit more, or after `drain_timeout_s`. That spares a healthy peer one message longer than
-the limit, and bounds what a stalled one can hold.
+Flow. `write` is the socket's own write while all is well and is exchanged when it is not, so that
+a write never raises and costs no step in between; callers take it from here each time. asyncio
+tells of a full buffer through `pause_writing`, from within a write. From then on writes pass
+`_write_slowly`, which cuts the peer off at a fifth of the limit more, or after `drain_timeout_s`.
+That spares a healthy peer one message longer than the limit, and bounds what a stalled one can
+hold.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class SocketGroup:
 
 
 def _discard(data: bytes, /) -> None:
-    """Take the place of `_send` when nothing can be sent any more."""
+    """Take the place of `write` when nothing can be sent any more."""
 
 
 def _ignore(payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - shape of message_received
@@ -103,6 +103,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
     Attributes:
         supports_deflate: Whether prebuilt compressed frames may be written.
         last_heard_s: When anything last came from the peer, by the loop's clock.
+        write: Takes prebuilt frames; exchanged as the connection's state changes.
     """
 
     __slots__ = (
@@ -111,11 +112,11 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         "_last_ping",
         "_pongs",
         "_receiver",
-        "_send",
         "_state",
         "_transport",
         "last_heard_s",
         "supports_deflate",
+        "write",
     )
 
     def __init__(
@@ -140,7 +141,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         self._last_ping: bytes | None = None
         self.supports_deflate = supports_deflate
         self.last_heard_s = group.loop.time()
-        self._send: Write = transport.write
+        self.write: Write = transport.write
         self.on_message = _ignore
         group.live.add(self)
         transport.set_write_buffer_limits(high=group.limits.write_buffer_bytes)
@@ -157,10 +158,6 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
             self.on_message = receiver.message_received
 
     # ------------------------------------------------------------ what the engine calls
-
-    def write(self, data: bytes) -> None:
-        """Send prebuilt frames, as they are. Never raises; after the end it does nothing."""
-        self._send(data)
 
     def close(self, code: int, reason: str = "") -> None:
         """Close with a close frame. A second call is fine."""
@@ -220,7 +217,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         if self._state is _State.OPEN:
             limits = self._group.limits
             most = self._transport.get_write_buffer_size() + limits.write_buffer_bytes // 5
-            self._send = partial(self._send_slowly, most)
+            self.write = partial(self._write_slowly, most)
             self._set_deadline(limits.drain_timeout_s, self._cut_slow)
 
     def resume_writing(self) -> None:
@@ -229,7 +226,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
-            self._send = self._transport.write
+            self.write = self._transport.write
 
     # ------------------------------------------------------------ what FrameReceiver calls
 
@@ -265,7 +262,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         self._transport.write(frame)
 
     def _silence(self) -> None:
-        self._send = _discard
+        self.write = _discard
         self.on_message = _ignore
 
     def _end(self) -> None:
@@ -283,8 +280,8 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
             self._deadline.cancel()
         self._deadline = self._group.loop.call_later(delay_s, act or self._transport.abort)
 
-    def _send_slowly(self, most: int, data: bytes, /) -> None:
-        """Stand in for `_send` while the buffer is over its limit."""
+    def _write_slowly(self, most: int, data: bytes, /) -> None:
+        """Stand in for `write` while the buffer is over its limit."""
         if self._transport.get_write_buffer_size() + len(data) <= most:
             self._transport.write(data)
         else:

@@ -66,6 +66,7 @@ def told(server: ServerThread) -> list[int | None]:
         (client_frame(CLOSE), 1005),
         (client_frame(3), None),
     ],
+    ids=["with-a-code", "without-a-code", "broken-frame"],
 )
 def test_the_peers_code_is_told_once_and_at_once(
     server: ServerThread, frame: bytes, code: int | None

@@ -14,6 +14,7 @@ class Receiver:
         self.lane = lane
         self.writes: list[bytes] = []
         self.write = self.writes.append
+        self.transport = self
 
     def payloads(self) -> list[object]:
         return [json.loads(p)[4] for data in self.writes for _, p in split_frames(data)]
