@@ -12,10 +12,12 @@ else:
             Extension(
                 "tidewire.protocol.pgoutput._render",
                 ["src/tidewire/protocol/pgoutput/_render.pyx"],
-                optional=True,
             )
         ],
         build_dir="build",
     )
+    for extension in extensions:
+        # Set here, since cythonize makes extensions of its own and drops the flag.
+        extension.optional = True
 
 setup(ext_modules=extensions)
