@@ -22,7 +22,7 @@ from tests.support.stock_js import find_node
 from tidewire.cli.main import group
 from tidewire.server.settings import load_settings, setting_fields
 
-DEADLINE_S = 20.0
+DEADLINE_S = 20
 AGAIN_S = 0.1
 SERVER_ADDRESS = "http://127.0.0.1:4000"
 SCRIPT_PROGRAMS = {"test": "scripts/test_groups.py", "bench": "benches/run.py"}
