@@ -229,6 +229,10 @@ class Joins:
         except (TimeoutError, UnavailableError):
             self._refuse(peer, frame, codes.INITIALIZING)
             return
+        except Exception:  # the edge of one join: its client must hear of it
+            logger.exception("a join failed", extra={"connection": peer.id})
+            self._refuse(peer, frame, codes.JOIN_CRASHED)
+            return
         finally:
             if peer.joining.get(frame.topic) is task:
                 del peer.joining[frame.topic]

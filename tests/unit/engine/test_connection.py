@@ -199,6 +199,19 @@ async def test_a_leave_with_another_joins_ref_is_ignored(house):
     assert house.stats.channels == 1
 
 
+async def test_a_join_that_fails_by_our_own_mistake_is_answered_and_logged(house, caplog):
+    house.subscriptions.error = ZeroDivisionError()
+    client = house.connect()
+    ref = client.join(TOPIC, {"postgres_changes": [{"table": "trips"}]})
+    await house.settle()
+    assert client.reply(ref) == refused("join crashed")
+    assert "a join failed" in caplog.text
+    house.subscriptions.error = None
+    again = client.join(TOPIC, {"postgres_changes": [{"table": "trips"}]})
+    await house.settle()
+    assert client.reply(again)["status"] == "ok"
+
+
 async def test_a_leave_ends_a_join_under_way(house):
     house.subscriptions.gate.clear()
     client = house.connect()

@@ -25,7 +25,13 @@ STREAM_SETTINGS = {
     "search_path": "pg_catalog",
     "default_transaction_read_only": "on",
 }
-_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError)
+# asyncpg raises InternalClientError when PostgreSQL dies at a bad moment of its own state.
+_LOST = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+)
 # The server answers, but not for us just now.
 _REFUSED = (
     asyncpg.CannotConnectNowError,
