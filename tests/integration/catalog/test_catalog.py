@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import PostgresCluster
+from tests.support.tcp import tcp_server
 from tidewire.adapters.postgres.catalog import PostgresCatalog
 from tidewire.core.catalog import Table, TableColumn, TypeKind
 from tidewire.core.errors import DatabaseUnavailableError
@@ -314,10 +315,8 @@ async def test_a_database_that_refuses_our_role_is_one_that_does_not_answer(
 async def test_a_server_that_says_nothing_is_given_up_at_the_deadline() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
+    async with tcp_server(say_nothing) as port:
         url = f"postgresql://u:p@127.0.0.1:{port}/d?sslmode=disable"
         hanging = PostgresCatalog(url, deadline_s=0.2)
         with pytest.raises(DatabaseUnavailableError):

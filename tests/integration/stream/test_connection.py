@@ -18,6 +18,7 @@ import pytest
 from tests.support.fault_cluster import FaultCluster
 from tests.support.postgres import PASSWORD as PASSWORD_OF_CLUSTER
 from tests.support.stream import RecordingSink, SystemClock, eventually, make_source, streaming
+from tests.support.tcp import tcp_server
 from tidewire.adapters.postgres.change_source import ChangeSourceLimits
 from tidewire.adapters.postgres.opening import open_replication
 from tidewire.adapters.postgres.replication import (
@@ -52,11 +53,8 @@ async def silent_server(answer: bytes | None = None) -> AsyncGenerator[int]:
         writer.close()
         await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with tcp_server(serve) as port:
+        yield port
 
 
 async def connect(url: str, *, connect_timeout_s: float = 10.0) -> ReplicationConnection:
@@ -176,13 +174,14 @@ class StoppableProxy:
 
     def __init__(self, port: int) -> None:
         self._target = port
-        self._writers: list[asyncio.StreamWriter] = []
         self._flows = asyncio.Event()
         self._flows.set()
 
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self._server.sockets[0].getsockname()[1]
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[int]:
+        """Serve; gives the port."""
+        async with tcp_server(self._serve) as port:
+            yield port
 
     def swallow(self) -> None:
         """Connections that are there now go silent; new ones pass."""
@@ -193,10 +192,12 @@ class StoppableProxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         flows = self._flows
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._writers += [writer, far_writer]
-        await asyncio.gather(
-            self._pump(reader, far_writer, flows), self._pump(far_reader, writer, flows)
-        )
+        try:
+            await asyncio.gather(
+                self._pump(reader, far_writer, flows), self._pump(far_reader, writer, flows)
+            )
+        finally:
+            far_writer.transport.abort()
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event
@@ -209,11 +210,6 @@ class StoppableProxy:
         except OSError:
             pass
 
-    async def close(self) -> None:
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-
 
 async def test_a_server_that_falls_silent_is_noticed_and_nothing_is_lost(
     database_url: str, db: asyncpg.Connection
@@ -221,14 +217,17 @@ async def test_a_server_that_falls_silent_is_noticed_and_nothing_is_lost(
     """Half-open: no packet comes any more. The walsender left behind is ours, and is ended."""
     far = parse_target(database_url)
     proxy = StoppableProxy(far.port)
-    port = await proxy.start()
-    url = database_url.replace(f":{far.port}/", f":{port}/")
     limits = ChangeSourceLimits(
         connection=ReplicationLimits(probe_interval_s=0.2, silence_max_s=0.8, close_timeout_s=0.2),
         takeover_after_s=0.2,
     )
     sink = RecordingSink()
-    async with streaming(make_source(url, limits=limits), sink):
+    async with (
+        proxy.running() as port,
+        streaming(
+            make_source(database_url.replace(f":{far.port}/", f":{port}/"), limits=limits), sink
+        ),
+    ):
         await db.execute("insert into t values (1, 'a')")
         await sink.wait(lambda: sink.inserted() == [1])
         proxy.swallow()
@@ -237,7 +236,6 @@ async def test_a_server_that_falls_silent_is_noticed_and_nothing_is_lost(
         assert sink.downs == [sink.downs[0]]
         assert "silent" in sink.downs[0]
         assert [is_new for _, is_new in sink.lives] == [True, False]
-    await proxy.close()
 
 
 async def test_a_quiet_stream_stays_live(database_url: str, db: asyncpg.Connection) -> None:

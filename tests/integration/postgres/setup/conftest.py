@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import FAST_SETTINGS, PASSWORD, PostgresCluster, run_in_thread
+from tests.support.tcp import tcp_server
 from tidewire.adapters.postgres.embedded.binaries import binaries_of_major
 from tidewire.adapters.postgres.embedded.cluster import EmbeddedPostgres
 
@@ -174,10 +175,8 @@ def pooler(postgres_cluster: PostgresCluster) -> Callable[..., AbstractAsyncCont
     @asynccontextmanager
     async def start(*, refuses_replication: bool) -> AsyncGenerator[str]:
         front = Pooler(postgres_cluster.port, refuses_replication=refuses_replication)
-        server = await asyncio.start_server(front.serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        yield postgres_cluster.url_of("postgres").replace(f":{postgres_cluster.port}/", f":{port}/")
-        server.close()
-        await server.wait_closed()
+        async with tcp_server(front.serve) as port:
+            url = postgres_cluster.url_of("postgres")
+            yield url.replace(f":{postgres_cluster.port}/", f":{port}/")
 
     return start

@@ -15,6 +15,7 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import FAST_SETTINGS, PASSWORD, PostgresCluster
+from tests.support.tcp import tcp_server
 from tidewire.adapters.postgres.embedded.binaries import binaries_of_major
 from tidewire.adapters.postgres.embedded.cluster import EmbeddedPostgres
 from tidewire.adapters.postgres.migrations import migrate
@@ -79,11 +80,8 @@ async def test_something_else_than_postgres_answers() -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    codes = await _codes(f"postgresql://u:p@127.0.0.1:{port}/d")
-    server.close()
-    await server.wait_closed()
+    async with tcp_server(hang_up) as port:
+        codes = await _codes(f"postgresql://u:p@127.0.0.1:{port}/d")
     assert set(codes) == {"connection_lost"}
 
 
