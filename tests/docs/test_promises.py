@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import io
 import json
 import os
 import re
@@ -13,14 +15,26 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 
+import asyncpg
 import pytest
 
 from tests.docs.pages import ROOT
+from tests.support.raw_socket import raw_socket
 from tests.support.served import TIDEWIRE, launcher
+from tests.support.stream import RecordingSink, make_source, streaming
+from tidewire.adapters.postgres.change_source import ChangeSourceLimits
+from tidewire.adapters.postgres.replication import ReplicationLimits
+from tidewire.cli.tail_format import pretty_writer
+from tidewire.client.changes import Change
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SCRIPTS = ("install", "demo", "test", "check", "bench")
 LONG_GROUPS = ("fault", "soak")
+LIVE_TABLE = """
+create table {0} (id int primary key);
+grant select on {0} to anon;
+alter publication supabase_realtime add table {0};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +114,21 @@ def test_a_failed_build_of_the_renderer_fails_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.so")) == []
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("out", "is_coloured"), [(Terminal(), True), (io.StringIO(), False)])
+def test_lines_for_people_are_coloured_on_a_terminal(
+    out: io.StringIO, is_coloured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    pretty_writer(out)(Change("INSERT", "public", "trips", {"id": 1}, None, None))
+    assert ("\x1b[" in out.getvalue()) == is_coloured
+
+
 # ------------------------------------------------------------ what a running server tells
 
 
@@ -137,6 +166,49 @@ def _doctor(data_dir: Path) -> dict[str, dict[str, str]]:
         check=False,
     )
     return json.loads(told.stdout)
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(90)
+async def test_a_new_table_reaches_those_who_subscribed_before_within_a_second(
+    tmp_path: Path,
+) -> None:
+    """Its very first row does: what makes the table live stands before it in the log."""
+    async with launcher(tmp_path) as servers:
+        ready = (await servers.start_ready()).ready
+        database = await asyncpg.connect(ready["database_url"], timeout=10)
+        await database.execute(LIVE_TABLE.format("early"))
+        async with raw_socket(ready["url"].rstrip("/"), ready["anon_key"]) as raw:
+            for number, table in enumerate(("*", "late")):
+                entry = {"event": "*", "schema": "public", "table": table}
+                await raw.join(f"realtime:{number}", {"postgres_changes": [entry]})
+                system = await raw.next("system")
+                assert system[4]["status"] == ("ok" if table == "*" else "error")
+            await database.execute(LIVE_TABLE.format("late"))
+            await database.execute("insert into late values (1)")
+            async with asyncio.timeout(1):
+                assert (await raw.next("system"))[4]["status"] == "ok"
+                changes = [await raw.next("postgres_changes") for _ in range(2)]
+        assert {frame[2] for frame in changes} == {"realtime:0", "realtime:1"}
+        await database.close(timeout=10)
+
+
+@pytest.mark.postgres
+async def test_keepalives_of_postgresql_are_answered(database_url: str) -> None:
+    """It ends a stream that does not answer them, and we say nothing else meanwhile."""
+    database = await asyncpg.connect(database_url, timeout=10)
+    name = await database.fetchval("select current_database()")
+    await database.execute(f'alter database "{name}" set wal_sender_timeout = 500')
+    quiet = ReplicationLimits(acknowledge_interval_s=60, probe_interval_s=60, silence_max_s=120)
+    sink = RecordingSink()
+    async with streaming(make_source(database_url, limits=ChangeSourceLimits(quiet)), sink):
+        began_s = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await sink.wait(lambda: bool(sink.downs))
+        assert asyncio.get_running_loop().time() - began_s >= 1.9
+        assert sink.downs == []
+    await database.close(timeout=10)
 
 
 # ------------------------------------------------------------ the suite
