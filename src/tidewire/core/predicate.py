@@ -59,6 +59,13 @@ _IS_VALUES: dict[str, tuple[bytes | None, ...]] = {
 # Regular expressions that mean just their own text: nothing here is special to POSIX.
 _PLAIN_REGEX = re.compile(r"(\^?)([A-Za-z0-9 _\-@/,:;]*)(\$?)", re.ASCII)
 
+REGEX_CHARS_MAX = 1_000
+"""Longer ones take PostgreSQL seconds to compile, which it does again and again."""
+
+# An even number of backslashes before it, then a back-reference: with those, PostgreSQL's matcher
+# tries every way to divide the text, seconds for one row. Without, it is a finite automaton.
+_BACK_REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\\[1-9]")
+
 
 class Question(msgspec.Struct, frozen=True):
     """``value operator literal`` for the database.
@@ -340,6 +347,16 @@ def _check_pattern(condition: Condition) -> None:
             raise InvalidSubscriptionError(
                 f"invalid pattern for {condition.operator.value} filter: {error}"
             ) from None
+        return
+    wrong = ""
+    if len(condition.value) > REGEX_CHARS_MAX:
+        wrong = f"longer than {REGEX_CHARS_MAX} characters"
+    elif _BACK_REFERENCE.search(condition.value):
+        wrong = "back-references are not supported"
+    if wrong:
+        raise InvalidSubscriptionError(
+            f"invalid regular expression for {condition.operator.value} filter: {wrong}"
+        )
 
 
 def operator_refused(

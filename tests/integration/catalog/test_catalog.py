@@ -258,6 +258,23 @@ async def test_comparisons_that_raise_or_take_too_long_fail_alone(
     assert (await catalogs.compare([*comparisons, text("match", slow, "x" * 400)]))[:-1] == expected
 
 
+async def test_many_comparisons_that_take_too_long_hold_nobody_up_for_long(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    quick = PostgresCatalog(database_url, deadline_s=5.0, statement_timeout_s=0.1)
+    await quick.refresh()
+    back_and_forth = r"^(.*)(.*)(.*)(.*)(.*)\1\2\3\4\5"
+    notes = "x y z notes here and more text for a while" * 3
+    slow = [
+        Comparison(25, "match", f"{back_and_forth}q{n}$", f"{notes}q{n}", 0, "c") for n in range(99)
+    ]
+    async with asyncio.timeout(3.0):
+        answers = await quick.compare([Comparison(25, "match", "b+", "abc", 0, "c"), *slow])
+    assert answers[1:] == [None] * 99
+    assert await quick.compare([Comparison(25, "match", "b+", "abc", 0, "c")]) == [True]
+    await quick.close()
+
+
 async def test_the_session_cannot_write(
     connection: asyncpg.Connection, catalogs: PostgresCatalog
 ) -> None:

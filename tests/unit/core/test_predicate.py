@@ -83,6 +83,7 @@ def test_case_folding_is_local_for_ascii_alone() -> None:
         ("ab", b"xaby", True), ("^ab", b"xab", False), ("^ab$", b"ab", True), ("b$", b"ab", True),
         ("a_b", b"axb", False), ("a_b", b"a_b", True), ("", b"x", True), ("a.b", b"axb", None),
         ("(a+)+$", b"aaaa", None), ("a|b", b"a", None), ("***:x", b"x", None),
+        (r"a\\1", b"x", None), (r"\d\w\.", b"x", None),
     ],
 )  # fmt: skip
 def test_only_plain_regular_expressions_are_judged_here(
@@ -101,6 +102,9 @@ def test_only_plain_regular_expressions_are_judged_here(
         ("a=eq.1", JSON, "operator eq is not supported on column a of type json: "),
         ("a=like.x\\", TEXT, "must not end with escape character"),
         ("a=match.\0", TEXT, "invalid pattern"),
+        (r"a=match.^(.*)(.*)\1\2$", TEXT, "match filter: back-references are not supported"),
+        (r"a=imatch.x\\\1", TEXT, "imatch filter: back-references are not supported"),
+        ("a=match." + "(a|b)*" * 200, TEXT, "match filter: longer than 1000 characters"),
         ("a=in.(" + ",".join("1" * 101) + ")", INT, "too many values for `in` filter. Maximum 100"),
     ],
 )

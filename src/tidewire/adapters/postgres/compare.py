@@ -12,12 +12,20 @@ from typing import TypeVar
 
 import msgspec
 
-from tidewire.adapters.postgres.query_session import QuerySession, StatementError
+from tidewire.adapters.postgres.query_session import (
+    QuerySession,
+    StatementError,
+    StatementTimeoutError,
+)
 from tidewire.ports.catalog_source import Comparison, LiteralRequest
 
 BATCH_MAX = 1_000
 STATEMENTS_MAX = 64
 """How often a failing batch may be halved; what is still untold then counts as raised."""
+
+TIMEOUTS_MAX = 6
+"""Statements of one call that may take too long, because the stream waits for the answer; what is
+still untold then counts as raised."""
 
 _OPERATORS = {
     "eq": "=",
@@ -145,9 +153,11 @@ async def _ask_by_group(
         key = key_of(item)
         if key is not None:
             groups.setdefault(key, []).append(place)
+    timeouts_left = TIMEOUTS_MAX
     for key, places in groups.items():
         for start in range(0, len(places), BATCH_MAX):
-            await _ask_halving(items, places[start : start + BATCH_MAX], key, ask, answers)
+            batch = places[start : start + BATCH_MAX]
+            timeouts_left = await _ask_halving(items, batch, key, ask, answers, timeouts_left)
     return answers
 
 
@@ -157,22 +167,29 @@ async def _ask_halving(
     key: str,
     ask: Ask[Item, Answer],
     answers: list[Answer | None],
-) -> None:
-    """Ask for a batch; where it fails, for its halves, until single items have failed."""
+    timeouts_left: int,
+) -> int:
+    """Ask for a batch; where it fails, for its halves, until single items have failed.
+
+    Returns:
+        How many more statements may take too long.
+    """
     waiting = [places]
     for _ in range(STATEMENTS_MAX):
-        if not waiting:
-            return
+        if not waiting or not timeouts_left:
+            break
         batch = waiting.pop()
         try:
             found = await ask(key, [items[place] for place in batch])
-        except StatementError:
+        except StatementError as error:
+            timeouts_left -= isinstance(error, StatementTimeoutError)
             if len(batch) > 1:
                 middle = len(batch) // 2
                 waiting += [batch[:middle], batch[middle:]]
             continue
         for place, answer in zip(batch, found, strict=True):
             answers[place] = answer
+    return timeouts_left
 
 
 def _fits(text: str) -> bool:

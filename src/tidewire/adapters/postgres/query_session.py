@@ -50,6 +50,10 @@ class StatementError(Exception):
     """PostgreSQL refused a statement; the connection is whole."""
 
 
+class StatementTimeoutError(StatementError):
+    """It took longer than a statement may."""
+
+
 class Connection(Protocol):
     """The part of an asyncpg connection that is used."""
 
@@ -129,7 +133,7 @@ class QuerySession:
                     # An error of the statement leaves the connection whole.
                     done = not isinstance(error, (*_LOST, *_REFUSED))
                     if done:
-                        raise StatementError(str(error)) from error
+                        raise _statement_error(error) from error
                     raise
                 finally:
                     if not done:
@@ -177,3 +181,8 @@ class QuerySession:
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
+
+
+def _statement_error(error: asyncpg.PostgresError) -> StatementError:
+    is_timeout = isinstance(error, asyncpg.QueryCanceledError)
+    return StatementTimeoutError(str(error)) if is_timeout else StatementError(str(error))
