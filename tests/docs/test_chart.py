@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from benches import chart
-from benches.support.result import Result, figure
+from benches.support.program import print_results
+from benches.support.result import Result, at_least, figure
 from tests.docs.pages import ROOT
 
 
@@ -43,6 +44,14 @@ def test_every_figure_stands_in_the_picture_with_its_method() -> None:
         assert part in words
     lengths = [float(e.get("width", 0)) for e in root.iter() if e.tag.endswith("rect")]
     assert lengths[0] < lengths[1] < lengths[3]
+
+
+def test_gate_and_goal_are_both_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    both = figure("rate", "x", [0.72], target=at_least(0.7), goal=at_least(0.75))
+    print_results([msgspec.structs.replace(a_result(), figures=[both])])
+    head, row = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head == ["bench", "figure", "target", "goal", "measured"]
+    assert row == ["latency_changes", "rate", "≥", "0.7", "≥", "0.75", "0.72", "x", "pass"]
 
 
 def test_without_a_result_it_says_what_to_run(tmp_path: Path) -> None:
