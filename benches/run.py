@@ -14,7 +14,7 @@ import msgspec
 
 from benches.support.machine import ROOT
 from benches.support.program import EXIT_MISSED, EXIT_NOT_MEASURED, print_results
-from benches.support.result import Result
+from benches.support.result import RESULTS_DIR, Result, read_result
 
 BENCHES = (
     "latency_changes",
@@ -34,6 +34,9 @@ BENCHES = (
 
 def main() -> None:
     arguments = _parse()
+    if arguments.kept:
+        print_results(read_result(path) for path in sorted(RESULTS_DIR.glob("*.json")))
+        return
     results: list[Result] = []
     exit_code = 0
     for name in arguments.names or BENCHES:
@@ -81,6 +84,9 @@ def _parse() -> argparse.Namespace:
         choices=BENCHES,
         metavar="NAME",
         help=f"all by default: {', '.join(BENCHES)}",
+    )
+    parser.add_argument(
+        "--kept", action="store_true", help="measure nothing, show what benches/results holds"
     )
     parser.add_argument("--quick", action="store_true", help="shorter runs, for a first look")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")

@@ -33,7 +33,7 @@ SUBSCRIBERS = 200
 PUBLISHES_PER_S = 50
 CHANGES_PER_S = 50
 WAVE_EVERY_S = 5.0
-LIMIT_KB_PER_MINUTE = 512.0
+LIMIT_KB_PER_MINUTE = 128.0
 
 
 def _publish(product: TidewireServer, stop: threading.Event) -> None:

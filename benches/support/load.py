@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -78,18 +79,21 @@ def _command(target: Target, mode: str, options: dict[str, Any]) -> list[str]:
     return command
 
 
-def run_load(target: Target, mode: str, **options: Any) -> LoadReport:
+def run_load(target: Target, mode: str, *, nice: int = 0, **options: Any) -> LoadReport:
     """Drive `target` for ``warm_up`` and ``seconds`` and say what was seen.
 
     Args:
         target: The server.
         mode: One of the generator's modes that end by themselves.
+        nice: How far the generator steps back behind another one on the same core.
         options: The generator's options with underscores, such as ``clients=100``.
 
     Raises:
         LoadFailedError: It could not connect or join, or did not come to an end.
     """
     with _started(_command(target, mode, options)) as process:
+        if nice:
+            os.setpriority(os.PRIO_PROCESS, process.pid, nice)
         try:
             output, words = process.communicate(timeout=SPARE_S)
         except subprocess.TimeoutExpired as error:
