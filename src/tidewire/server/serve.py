@@ -124,7 +124,7 @@ class _Life:
         stack.push_async_callback(server.catalog.close)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_named(name, work()), name=name)
+                group.create_task(_named(name, work), name=name)
                 for name, work in self._parts(server, database)
             ]
             try:
@@ -257,10 +257,10 @@ class _PartEndedError(RealtimeError):
     """A part that runs as long as the server does ended without an error."""
 
 
-async def _named(name: str, work: Awaitable[None]) -> None:
+async def _named(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run a part that should never end; say which one it was when it does."""
     try:
-        await work
+        await work()  # made here: a task that is cancelled before it began leaves none unawaited
     except Exception:
         _logger.exception("a part of the server failed", extra={"part": name})
         raise

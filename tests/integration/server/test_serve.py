@@ -141,6 +141,7 @@ async def test_a_taken_port_is_told_and_leaves_no_database_behind(servers: Launc
         assert await server.exit_code() == 1
     assert f"port {port} is taken" in server.log
     assert "--port" in server.log
+    assert "never awaited" not in server.log
     assert not (servers.data_dir / "postgres/data/postmaster.pid").exists()
 
 

@@ -201,6 +201,8 @@ class EmbeddedPostgres:
         try:
             await self.start()
         except RealtimeError as error:
+            # Else the pauses began anew at each try: its last life counted as a long one.
+            self._started_at_s = time.monotonic()
             logger.error("PostgreSQL could not be started again: %s", error)  # noqa: TRY400 (the error explains itself; it comes at each try)
 
     # ------------------------------------------------------------ before the server
