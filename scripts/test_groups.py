@@ -98,6 +98,11 @@ GROUPS = (
         minutes_max=12,
     ),
     Group(
+        "docs",
+        "the documentation: every example, link, code and promise",
+        ("tests/docs", "-m", QUICK),
+    ),
+    Group(
         "fault",
         "killed and restarted servers and databases",
         ("tests", "-m", "fault and not soak", "--timeout=120"),

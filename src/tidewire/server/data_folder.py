@@ -1,10 +1,9 @@
-"""The folder that holds what one server must keep: its lock, its secrets, its state.
+"""The folder that holds what one server must keep: its lock and its secrets.
 
     .tidewire/             0700 (0710 where root runs an embedded PostgreSQL in it)
       lock                 held while a server serves this folder; holds its pid
       jwt_secret           0600, made once
       database_password    0600, made once
-      state.json           0600, written whole
 
 Secrets are made once and then never changed, so that keys, tokens and addresses stay valid
 across restarts and kills.
@@ -21,8 +20,6 @@ import time
 import types
 from pathlib import Path
 
-import msgspec
-
 from tidewire.core.errors import SetupError
 
 DEFAULT_FOLDER = Path(".tidewire")
@@ -37,18 +34,6 @@ _LOCK_TRIES = 5
 _LOCK_PAUSE_S = 0.01
 
 logger = logging.getLogger(__name__)
-
-
-class ServerState(msgspec.Struct):
-    """What the server itself remembers. Fields of a newer version are passed over.
-
-    Attributes:
-        port: The HTTP port of the last run; None before the first.
-        epoch_incarnation: How many times the change history had to begin anew.
-    """
-
-    port: int | None = None
-    epoch_incarnation: int = 0
 
 
 class DataFolder:
@@ -131,36 +116,6 @@ class DataFolder:
                 "then keys and tokens given out so far are void.",
             )
         return text
-
-    def load_state(self) -> ServerState:
-        """What was saved last; a fresh state before that.
-
-        Raises:
-            SetupError: The file cannot be read.
-        """
-        file = self.path / "state.json"
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=ServerState)
-        except FileNotFoundError:
-            return ServerState()
-        except OSError as error:
-            raise _unusable(file, error) from error
-        except msgspec.MsgspecError as error:
-            raise SetupError(
-                f"{file} is damaged: {error}", "Remove it; the server then chooses anew."
-            ) from error
-
-    def save_state(self, state: ServerState) -> None:
-        """Keep `state`: after a crash, either it or the one before is there, whole.
-
-        Raises:
-            SetupError: It cannot be written.
-        """
-        file = self.path / "state.json"
-        try:
-            write_whole(file, msgspec.json.encode(state))
-        except OSError as error:
-            raise _unusable(file, error) from error
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = _FILE_MODE) -> None:

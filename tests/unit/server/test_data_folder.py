@@ -12,7 +12,7 @@ import pytest
 
 from tidewire.core.errors import SetupError
 from tidewire.server import data_folder
-from tidewire.server.data_folder import DataFolder, ServerState, holder_of, write_whole
+from tidewire.server.data_folder import DataFolder, holder_of, write_whole
 
 
 def _mode(path: Path) -> int:
@@ -118,28 +118,6 @@ def test_an_empty_secret_is_told_and_not_replaced(tmp_path: Path) -> None:
     with DataFolder.open(tmp_path) as folder, pytest.raises(SetupError, match="is empty"):
         _ = folder.jwt_secret
     assert (tmp_path / "jwt_secret").read_text() == "\n"
-
-
-def test_state_is_kept(tmp_path: Path) -> None:
-    with DataFolder.open(tmp_path) as folder:
-        assert folder.load_state() == ServerState()
-        folder.save_state(ServerState(port=54321, epoch_incarnation=3))
-    with DataFolder.open(tmp_path) as folder:
-        assert folder.load_state() == ServerState(port=54321, epoch_incarnation=3)
-    assert _mode(tmp_path / "state.json") == 0o600
-
-
-def test_fields_of_a_newer_version_are_passed_over(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text('{"port": 1, "shape": "round"}')
-    with DataFolder.open(tmp_path) as folder:
-        assert folder.load_state().port == 1
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"port": "x"}', "[]"])
-def test_a_damaged_state_is_told(tmp_path: Path, text: str) -> None:
-    (tmp_path / "state.json").write_text(text)
-    with DataFolder.open(tmp_path) as folder, pytest.raises(SetupError, match="is damaged"):
-        folder.load_state()
 
 
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:

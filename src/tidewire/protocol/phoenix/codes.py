@@ -17,7 +17,6 @@ PRESENCE_NOT_A_MAP = "Presence track payload must be a map"
 PAYLOAD_TOO_LARGE = "payload_size_exceeded"
 PAYLOAD_NOT_AN_OBJECT = "payload_not_an_object"
 TRACK_TOO_LARGE = "Track message size exceeded"
-SUBSCRIBED = "Subscribed to PostgreSQL"
 
 
 def token_refused(error: TokenError) -> str:
