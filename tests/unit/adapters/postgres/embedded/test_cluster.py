@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ async def test_a_server_that_cannot_start_is_tried_ever_more_slowly(
     monkeypatch.setattr(postgres, "start", fail_to_start)
     postgres._started_at_s = time.monotonic() - 3600  # it ran well for long
     await postgres.supervise()
-    pauses_s = [later - earlier for earlier, later in zip(tried_s, tried_s[1:], strict=False)]
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(tried_s)]
     assert all(
         pause_s >= least_s
         for pause_s, least_s in zip(pauses_s, (0.01, 0.02, 0.04, 0.04, 0.04), strict=True)
