@@ -79,11 +79,7 @@ def _parse() -> argparse.Namespace:
         f"{EXIT_NOT_MEASURED} one not measured.",
     )
     parser.add_argument(
-        "names",
-        nargs="*",
-        choices=BENCHES,
-        metavar="NAME",
-        help=f"all by default: {', '.join(BENCHES)}",
+        "names", nargs="*", metavar="NAME", help=f"all by default: {', '.join(BENCHES)}"
     )
     parser.add_argument(
         "--kept", action="store_true", help="measure nothing, show what benches/results holds"
@@ -92,7 +88,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--minutes", type=float, help="length of soak_memory")
     parser.add_argument("--nice", type=int, help="priority of all that is measured")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHES]
+    if unknown:
+        parser.error(f"no such bench: {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+    return arguments
 
 
 if __name__ == "__main__":
