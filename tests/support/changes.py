@@ -168,8 +168,14 @@ class House:
         self.subscriptions = Subscriptions(
             self.catalogs, PolicyFreeAuthorizer(), lambda: Audience(self.fanout)
         )
+        self.is_congested = False
         self.router = ChangeRouter(
-            self.catalogs, self.subscriptions, self.clock, self.stats, random.Random(1)
+            self.catalogs,
+            self.subscriptions,
+            self.clock,
+            self.stats,
+            random.Random(1),
+            is_congested=lambda: self.is_congested,
         )
 
     async def join(

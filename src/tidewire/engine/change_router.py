@@ -22,13 +22,12 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-import msgspec
-
 from tidewire.core.change import Change, ChangeKind, LogicalMessage, Relation, Transaction
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionError
 from tidewire.core.filter_index import Doubt, Node
 from tidewire.core.predicate import Predicate
+from tidewire.engine.change_batch import Batch, Step
 from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape, commit_timestamp
 from tidewire.engine.change_group import EXTENSION, Binding, ChangeGroup, ShapeKey
 from tidewire.engine.fanout import FanoutFrame, push_frame
@@ -40,7 +39,9 @@ from tidewire.ports.catalog_source import CatalogSource, Comparison
 
 logger = logging.getLogger(__name__)
 
-BATCH_MAX = 256
+PACE_S, PACE_ROUNDS = 0.005, 200
+"""How often, and for how long in all, a full batch waits for receivers that are behind."""
+
 FRESH_S = 1.0
 DDL_PREFIX = "tidewire.ddl"
 RETRY_MIN_S, RETRY_MAX_S = 0.05, 2.0
@@ -49,16 +50,6 @@ MATCH_ROUNDS_MAX = 100
 
 _Result = TypeVar("_Result")
 _Answers = dict[Comparison, bool | None]
-
-
-class _Step(msgspec.Struct):
-    """One change of a batch on its way."""
-
-    change: Change
-    timestamp: bytes
-    route: TableRoute | None = None
-    hits: list[Node[Binding]] = []
-    problem: str = ""
 
 
 class ChangeRouter:
@@ -71,7 +62,20 @@ class ChangeRouter:
         clock: Clock,
         stats: Stats,
         rng: random.Random,
+        *,
+        is_congested: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Make it.
+
+        Args:
+            catalogs: Read before anything is judged by it.
+            subscriptions: Who wants what.
+            clock: For the age of what was read.
+            stats: Counts.
+            rng: For the jitter of retries.
+            is_congested: Whether some receiver's outbox is full now.
+        """
+        self._is_congested = is_congested
         self._catalogs = catalogs
         self._subscriptions = subscriptions
         self._clock = clock
@@ -108,7 +112,7 @@ class ChangeRouter:
         if not len(self._subscriptions):
             return  # a relation passed over here counts as new when it comes again
         await self._keep_fresh()
-        batch: list[_Step] = []
+        batch = Batch()
         for transaction in transactions:
             if transaction.overflowed:
                 await self._flush(batch)
@@ -127,12 +131,12 @@ class ChangeRouter:
                     await self._flush(batch)
                     await self._refresh()
                     self._relations[relation.oid] = relation
-                batch.append(_Step(item, timestamp))
-                if len(batch) >= BATCH_MAX:
+                batch.add(item, timestamp)
+                if batch.is_full:
                     await self._flush(batch)
         await self._flush(batch)
 
-    async def _flush(self, batch: list[_Step]) -> None:
+    async def _flush(self, batch: Batch) -> None:
         """Deliver a batch and empty it."""
         if not batch:
             return
@@ -150,14 +154,26 @@ class ChangeRouter:
         else:
             groups = {group for step in batch for group in self._groups_of(step)}
             self._tell_resync(list(groups), "subscriptions kept changing")
-        is_large = len(batch) >= BATCH_MAX
+        is_large = batch.is_full
         batch.clear()
         if is_large:
-            await asyncio.sleep(0)  # let sockets be served between large batches
+            await self._pace()
+
+    async def _pace(self) -> None:
+        """Between full batches let sockets be served, and receivers that are behind catch up.
+
+        Without it a large transaction overruns the outbox of every client that reads slower
+        than we write. The wait is bounded: a receiver that does not read at all is cut off.
+        """
+        await asyncio.sleep(0)
+        for _ in range(PACE_ROUNDS):
+            if not self._is_congested():
+                return
+            await asyncio.sleep(PACE_S)
 
     # ------------------------------------------------------------ what matching needs
 
-    def _is_prepared(self, batch: list[_Step]) -> bool:
+    def _is_prepared(self, batch: Batch) -> bool:
         if not self._subscriptions.is_current:
             return False
         for step in batch:
@@ -166,7 +182,7 @@ class ChangeRouter:
                 return False
         return True
 
-    async def _prepare(self, batch: list[_Step]) -> None:
+    async def _prepare(self, batch: Batch) -> None:
         """Bring everyone to the newest catalogue and index the tables of the batch."""
         await self._insist(self._subscriptions.sync)
         for relation in dict.fromkeys(step.change.relation for step in batch):
@@ -231,7 +247,7 @@ class ChangeRouter:
 
     # ------------------------------------------------------------ matching
 
-    def _match(self, batch: list[_Step], answers: _Answers) -> list[Comparison]:
+    def _match(self, batch: Batch, answers: _Answers) -> list[Comparison]:
         """Note each step's hits; give what the database must be asked first."""
         questions: dict[Comparison, None] = {}
         for step in batch:
@@ -252,7 +268,7 @@ class ChangeRouter:
 
     def _settle_doubt(
         self,
-        step: _Step,
+        step: Step,
         doubt: Doubt[Binding],
         answers: _Answers,
         questions: dict[Comparison, None],
@@ -295,7 +311,7 @@ class ChangeRouter:
 
     # ------------------------------------------------------------ delivery
 
-    def _deliver_all(self, batch: list[_Step]) -> None:
+    def _deliver_all(self, batch: Batch) -> None:
         """Offer the frames of a batch. Nothing here waits."""
         for step in batch:
             if step.route is None:
@@ -307,7 +323,7 @@ class ChangeRouter:
             elif step.hits:
                 self._deliver(step, step.route)
 
-    def _deliver(self, step: _Step, route: TableRoute) -> None:
+    def _deliver(self, step: Step, route: TableRoute) -> None:
         kind = step.change.kind
         catalog = self._catalogs.current
         shapes: dict[ShapeKey, ChangeShape | None] = {}
@@ -338,7 +354,7 @@ class ChangeRouter:
         if wanted:
             self._stats.changes_total += 1
 
-    def _render(self, step: _Step, shape: ChangeShape) -> bytes:
+    def _render(self, step: Step, shape: ChangeShape) -> bytes:
         try:
             return shape.data(step.change, step.timestamp)
         except Exception:
@@ -346,7 +362,7 @@ class ChangeRouter:
             logger.exception("a change cannot be rendered", extra=_table_of(step.change))
             return shape.error_data(step.change, step.timestamp, NOT_RENDERED)
 
-    def _groups_of(self, step: _Step) -> list[ChangeGroup]:
+    def _groups_of(self, step: Step) -> list[ChangeGroup]:
         route = self._subscriptions.route(step.change.relation.oid)
         return route.groups if route is not None else []
 

@@ -118,7 +118,9 @@ def build_server(
     catalog = PostgresCatalog(database_url, publication=publication)
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
-    router = ChangeRouter(catalog, subscriptions, clock, stats, rng)
+    router = ChangeRouter(
+        catalog, subscriptions, clock, stats, rng, is_congested=lambda: web.is_congested
+    )
     source = PostgresChangeSource(
         database_url,
         slot=settings.database.slot,

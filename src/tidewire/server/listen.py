@@ -91,6 +91,11 @@ class WebServer:
         """Open connections, HTTP included."""
         return len(self._server.server_state.connections) if self._server else 0
 
+    @property
+    def is_congested(self) -> bool:
+        """Whether some client's outbox is over its limit now."""
+        return bool(self._upgrades and self._upgrades.group.congested)
+
     async def start(self) -> tuple[str, int]:
         """Listen.
 

@@ -70,10 +70,11 @@ class SocketGroup:
         limits: Their bounds.
         loop: The loop they live on.
         live: Everything to shut down when the server drains; each adds and removes itself.
+        congested: Those whose buffer is over its limit now; each adds and removes itself.
         on_slow_consumer: Called once per peer cut off because it did not read.
     """
 
-    __slots__ = ("limits", "live", "loop", "on_slow_consumer")
+    __slots__ = ("congested", "limits", "live", "loop", "on_slow_consumer")
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class SocketGroup:
         self.limits = limits
         self.loop = loop
         self.live = live
+        self.congested: set[Closable] = set()
         self.on_slow_consumer = on_slow_consumer
 
 
@@ -218,6 +220,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
             limits = self._group.limits
             most = self._transport.get_write_buffer_size() + limits.write_buffer_bytes // 5
             self.write = partial(self._write_slowly, most)
+            self._group.congested.add(self)
             self._set_deadline(limits.drain_timeout_s, self._cut_slow)
 
     def resume_writing(self) -> None:
@@ -227,6 +230,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
                 self._deadline.cancel()
                 self._deadline = None
             self.write = self._transport.write
+            self._group.congested.discard(self)
 
     # ------------------------------------------------------------ what FrameReceiver calls
 
@@ -262,6 +266,7 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         self._transport.write(frame)
 
     def _silence(self) -> None:
+        self._group.congested.discard(self)
         self.write = _discard
         self.on_message = _ignore
 

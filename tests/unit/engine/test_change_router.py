@@ -22,8 +22,8 @@ from tests.support.changes import (
     update,
 )
 from tidewire.core.change import Change, ChangeKind, LogicalMessage, ReplicaIdentity
+from tidewire.engine.change_batch import CHANGES_MAX, Batch
 from tidewire.engine.change_group import GroupState
-from tidewire.engine.change_router import BATCH_MAX
 
 ALL = {"event": "*", "schema": "public", "table": "trips"}
 COLUMNS = [
@@ -238,13 +238,51 @@ async def test_without_notices_the_catalogue_is_read_again_once_a_second() -> No
     assert [set(row["record"]) for row in rows_of(receiver.take())] == [{"id"}]
 
 
+async def test_a_large_transaction_waits_for_receivers_that_are_behind() -> None:
+    house = House(catalog(table()))
+    receiver, _ = await house.join(ALL)
+    relation = relation_of(table())
+    await house.send(insert(relation, b"0", b"a", b"b"))
+    receiver.take()
+    rows = [insert(relation, b"1", b"a", b"b") for _ in range(2 * CHANGES_MAX)]
+    house.is_congested = True
+    routing = asyncio.ensure_future(house.router.receive([transaction(*rows)]))
+    await asyncio.sleep(0.02)
+    assert len(rows_of(receiver.take())) == CHANGES_MAX
+    house.is_congested = False
+    await asyncio.wait_for(routing, 5)
+    house.fanout.flush()
+    assert len(rows_of(receiver.take())) == CHANGES_MAX
+
+
+async def test_a_receiver_that_stays_behind_holds_a_batch_up_for_a_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidewire.engine.change_router.PACE_S", 0.0001)
+    house = House(catalog(table()))
+    await house.join(ALL)
+    house.is_congested = True
+    relation = relation_of(table())
+    rows = [insert(relation, b"1", b"a", b"b") for _ in range(3 * CHANGES_MAX)]
+    await asyncio.wait_for(house.router.receive([transaction(*rows)]), 10)
+    assert house.stats.changes_total == len(rows)
+
+
+async def test_long_rows_fill_a_batch_by_their_size() -> None:
+    batch = Batch()
+    relation = relation_of(table())
+    while not batch.is_full:
+        batch.add(insert(relation, b"1", b"a" * 10_000, b"b"), b"")
+    assert len(batch) == 7
+
+
 async def test_privileges_are_looked_at_each_second_within_one_long_delivery() -> None:
     house = House(catalog(table()))
     receiver, _ = await house.join(ALL)
     relation = relation_of(table())
     await house.send(insert(relation, b"0", b"a", b"b"))
     receiver.take()
-    first = transaction(*(insert(relation, b"1", b"a", b"b") for _ in range(BATCH_MAX)))
+    first = transaction(*(insert(relation, b"1", b"a", b"b") for _ in range(CHANGES_MAX)))
     deliver, written = house.router._deliver_all, []
 
     def deliver_slowly(batch: Any) -> None:
@@ -256,7 +294,7 @@ async def test_privileges_are_looked_at_each_second_within_one_long_delivery() -
     house.router._deliver_all = deliver_slowly
     await house.router.receive([first, transaction(insert(relation, b"2", b"a", b"b"))])
     house.fanout.flush()
-    assert written == [BATCH_MAX, 1]
+    assert written == [CHANGES_MAX, 1]
     assert set(rows_of(receiver.take())[-1]["record"]) == {"id"}
 
 
