@@ -175,6 +175,7 @@ async def test_the_version_of_postgresql_is_told(tmp_path: Path) -> None:
     async with launcher(tmp_path) as servers:
         server = await servers.start_ready()
         version = _line(server.log, "made a PostgreSQL cluster")["version"]
+        assert f"PostgreSQL {version} in " in _line(server.log, "database")["database"]
         assert re.match(r"\d\d", version)
         assert _doctor(servers.data_dir)["database"]["version"].startswith(version.split(".")[0])
 

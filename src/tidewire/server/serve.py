@@ -154,6 +154,7 @@ class _Life:
 
     async def _prepare(self, database: Database) -> None:
         """Bring the database to what the server needs."""
+        _logger.info("database", extra={"database": database.description})
         publication = self._settings.database.publication
         if database.supervise is None:
             problems = await check_database(database.url, publication=publication)
