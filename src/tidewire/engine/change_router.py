@@ -111,7 +111,8 @@ class ChangeRouter:
         self._stats.transactions_total += len(transactions)
         if not len(self._subscriptions):
             return  # a relation passed over here counts as new when it comes again
-        await self._keep_fresh()
+        if self._is_stale():
+            await self._refresh()
         batch = Batch()
         for transaction in transactions:
             if transaction.overflowed:
@@ -142,7 +143,8 @@ class ChangeRouter:
             return
         answers: _Answers = {}
         for _ in range(MATCH_ROUNDS_MAX):
-            await self._keep_fresh()
+            if self._is_stale():
+                await self._refresh()
             if not self._is_prepared(batch):
                 await self._prepare(batch)
                 continue
@@ -225,14 +227,13 @@ class ChangeRouter:
         await self._insist(self._subscriptions.sync)
         self._refreshed_s = started_s
 
-    async def _keep_fresh(self) -> None:
-        """Read the catalogue anew when the last look is too long ago.
+    def _is_stale(self) -> bool:
+        """Whether the last look at the catalogue is too long ago.
 
         Asked before each matching: one call may bring what takes many seconds to route, and a
         question to the database may have waited for its restart.
         """
-        if self._clock.monotonic_s() - self._refreshed_s >= FRESH_S:
-            await self._refresh()
+        return self._clock.monotonic_s() - self._refreshed_s >= FRESH_S
 
     async def _insist(self, call: Callable[[], Awaitable[_Result]]) -> _Result:
         """Call until the database answers: waiting is what holds the stream back."""

@@ -10,6 +10,7 @@ embedded database come back by themselves.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -58,6 +59,10 @@ DRAIN_DEADLINE_S = 6.0
 """For connections; what is left of the stop's time is the embedded database's."""
 
 OnReady = Callable[[ReadyRecord], None]
+
+GC_THRESHOLDS = 10_000, 20, 50
+"""Of the cycle collector. What connections hold is freed by counting; the default thresholds look
+through all of it again and again, which holds up everybody for milliseconds."""
 
 _logger = logging.getLogger(__name__)
 
@@ -212,6 +217,8 @@ class _Life:
         )
 
     def _announce(self, record: ReadyRecord, folder: DataFolder) -> None:
+        gc.freeze()  # what is there now stays: never look through it again
+        gc.set_threshold(*GC_THRESHOLDS)
         for path in self._record_paths(folder):
             try:
                 write_record(record, path)
