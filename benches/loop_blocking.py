@@ -44,9 +44,22 @@ def _run(lab: Lab, server: Target) -> tuple[LoadReport, LoadReport]:
         return quiet, busy.result()
 
 
+def _calm(lab: Lab, server: Target) -> LoadReport:
+    """The same quiet client while nothing else happens: what the machine itself adds."""
+    return run_load(
+        server,
+        "heartbeat",
+        clients=1,
+        topic="quiet",
+        seconds=lab.seconds,
+        warm_up=QUIET_WARM_UP_S,
+    )
+
+
 def measure(lab: Lab) -> list[Figure]:
     with ReferenceServer() as reference, TidewireServer() as product:
         limit = lab.repeat("C loop", reference.processes, lambda: _run(lab, reference), times=3)
+        calm = lab.repeat("calm", product.processes, lambda: _calm(lab, product), times=3)
         ours = lab.repeat("Tidewire", product.processes, lambda: _run(lab, product))
     return [
         figure(
@@ -57,6 +70,7 @@ def measure(lab: Lab) -> list[Figure]:
             goal=at_most(10),
         ),
         figure("p99 heartbeat", "ms", [quiet.p99_us / 1e3 for quiet, _ in ours]),
+        figure("worst heartbeat without the fan-out", "ms", [one.max_us / 1e3 for one in calm]),
         figure("C loop: worst heartbeat", "ms", [quiet.max_us / 1e3 for quiet, _ in limit]),
         figure("fan-out: delivered", "k/s", [busy.delivered_per_s / 1e3 for _, busy in ours]),
         figure("fan-out: p99", "ms", [busy.p99_us / 1e3 for _, busy in ours]),

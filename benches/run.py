@@ -6,6 +6,7 @@ Each is its own process, so that none inherits another's memory or open files.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,12 @@ from pathlib import Path
 import msgspec
 
 from benches.support.machine import ROOT
-from benches.support.program import EXIT_MISSED, EXIT_NOT_MEASURED, print_results
+from benches.support.program import (
+    EXIT_MISSED,
+    EXIT_NOT_MEASURED,
+    EXIT_TERMINATED,
+    print_results,
+)
 from benches.support.result import RESULTS_DIR, Result, read_result
 
 BENCHES = (
@@ -37,6 +43,7 @@ def main() -> None:
     if arguments.kept:
         print_results(read_result(path) for path in sorted(RESULTS_DIR.glob("*.json")))
         return
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(EXIT_TERMINATED))
     results: list[Result] = []
     exit_code = 0
     for name in arguments.names or BENCHES:
@@ -62,13 +69,16 @@ def _passed_on(arguments: argparse.Namespace) -> list[str]:
 
 def _run(name: str, options: list[str]) -> tuple[int, Result | None]:
     command = [sys.executable, "-m", f"benches.{name}", "--json", *options]
-    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    last_line = ended.stdout.strip().rpartition("\n")[2]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            output = program.communicate()[0]
+        finally:
+            program.terminate()  # nothing when it has ended; else it stops what it started
     try:
-        result = msgspec.json.decode(last_line, type=Result)
+        result = msgspec.json.decode(output.strip().rpartition("\n")[2], type=Result)
     except msgspec.DecodeError:
-        return ended.returncode or EXIT_NOT_MEASURED, None
-    return ended.returncode, result
+        return program.returncode or EXIT_NOT_MEASURED, None
+    return program.returncode, result
 
 
 def _parse() -> argparse.Namespace:

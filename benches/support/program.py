@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import signal
 import statistics
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -32,6 +33,7 @@ from benches.support.servers import ServerFailedError, allow_many_files
 QUICK_RESULTS_DIR = BUILD_DIR / "results"
 EXIT_MISSED = 1
 EXIT_NOT_MEASURED = 3
+EXIT_TERMINATED = 143
 TRIES = 3
 _WIDTH = 130
 
@@ -133,6 +135,8 @@ def run_program(bench: str, description: str | None, measure: Measure) -> None:
     """
     claim = " ".join((description or bench).split("\n\n")[0].split())
     arguments = _parse(claim)
+    # Ended from outside, it still stops the servers and generators that it started.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(EXIT_TERMINATED))
     allow_many_files()
     if arguments.nice is not None:
         os.setpriority(os.PRIO_PROCESS, 0, arguments.nice)
