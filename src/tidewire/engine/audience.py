@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
-from tidewire.engine.fanout import LANES, FanoutFrame
+from tidewire.engine.fanout import FanoutFrame
 from tidewire.engine.pace import Pace
 
 SLICE_WRITES = 256
@@ -54,7 +54,8 @@ class Audience:
 
     def __init__(self, fanout: Fanout) -> None:
         self._fanout = fanout
-        self._lanes: list[dict[Member, None]] = [{} for _ in range(LANES)]
+        # Only lanes that somebody is in: most audiences have one.
+        self._lanes: dict[int, dict[Member, None]] = {}
         self._pending: list[FanoutFrame] = []
         self._size = 0
         # Members who get only part of what is pending: the indexes they must not get.
@@ -64,11 +65,11 @@ class Audience:
         return self._size
 
     def __contains__(self, member: Member) -> bool:
-        return member in self._lanes[member.lane]
+        return member in self._lanes.get(member.lane, ())
 
     def add(self, member: Member) -> None:
         """Let `member` have every frame offered from now on."""
-        members = self._lanes[member.lane]
+        members = self._lanes.setdefault(member.lane, {})
         self._size += member not in members
         members[member] = None
         if self._pending:
@@ -76,8 +77,11 @@ class Audience:
 
     def discard(self, member: Member) -> None:
         """Let `member` have nothing more, also nothing pending. Absent is fine."""
-        if self._lanes[member.lane].pop(member, self) is self:
+        members = self._lanes.get(member.lane)
+        if members is None or members.pop(member, self) is self:
             return
+        if not members:
+            del self._lanes[member.lane]
         self._size -= 1
         self._exceptions.pop(member, None)
         self._fanout.forget(self, member)
@@ -110,16 +114,17 @@ class Audience:
             How many writes were done.
         """
         pending, self._pending = self._pending, []
-        exceptions, self._exceptions = self._exceptions, {}
-        self._fanout.frames_taken += len(pending)
-        if exceptions or self._size > budget:
+        fanout = self._fanout
+        fanout.frames_taken += len(pending)
+        if self._exceptions or self._size > budget:
+            exceptions, self._exceptions = self._exceptions, {}
             later.extend(self._runs(pending, exceptions))
             return 0
         count = 0
-        for lane, members in enumerate(self._lanes):
-            if members and (data := _join(pending, lane)):
+        for lane, members in self._lanes.items():
+            if data := _join(pending, lane):
                 count += len(members)
-                self._fanout.count(len(members), len(pending), len(data))
+                fanout.count(len(members), len(pending), len(data))
                 for member in members:
                     member.transport.write(data)
         return count
@@ -128,9 +133,7 @@ class Audience:
         self, pending: list[FanoutFrame], exceptions: dict[Member, set[int]]
     ) -> Iterator[Run]:
         """Runs of bytes with their receivers; a member that gets only part has its own."""
-        for lane, members in enumerate(self._lanes):
-            if not members:
-                continue
+        for lane, members in self._lanes.items():
             receivers = members.copy()
             for member, withheld in exceptions.items():
                 if receivers.pop(member, self) is self:

@@ -11,12 +11,14 @@ import msgspec
 from tidewire.core.predicate import Predicate
 from tidewire.core.topic import Topic
 from tidewire.engine.audience import Audience
-from tidewire.engine.fanout import push_frame
+from tidewire.engine.fanout import Envelope, push_frame
 from tidewire.engine.subscription_entry import Entry
 from tidewire.protocol.phoenix import payloads
 
 SUBSCRIBED = "Subscribed to PostgreSQL"
 EXTENSION = "postgres_changes"
+ENVELOPES_MAX = 64
+"""Sets of entries that met one change, kept ready per group."""
 
 GroupKey = tuple[str, str, tuple[bytes, ...]]
 ShapeKey = tuple[str, frozenset[str] | None]
@@ -47,6 +49,7 @@ class ChangeGroup:
     """
 
     __slots__ = (
+        "_envelopes",
         "audience",
         "bindings",
         "entries",
@@ -77,6 +80,20 @@ class ChangeGroup:
         self.state = GroupState.WAITING
         self.problem = ""
         self.bindings: tuple[Binding, ...] = ()
+        self._envelopes: dict[bytes, Envelope] = {}
+
+    def envelope(self, ids: bytes) -> Envelope:
+        """What stands around the data of a change that meets the entries with these ids."""
+        try:
+            return self._envelopes[ids]
+        except KeyError:
+            pass
+        if len(self._envelopes) >= ENVELOPES_MAX:
+            self._envelopes.clear()
+        opening = b'{"ids":[%b],"data":' % ids
+        envelope = Envelope(self.topic.wire_name, EXTENSION, opening=opening, closing=b"}")
+        self._envelopes[ids] = envelope
+        return envelope
 
     def tell(self, status: str, message: str, *, reason: str = "") -> None:
         """Send every channel a system message."""

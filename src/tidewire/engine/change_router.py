@@ -29,8 +29,8 @@ from tidewire.core.filter_index import Doubt, Node
 from tidewire.core.predicate import Predicate
 from tidewire.engine.change_batch import Batch, Step
 from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape, commit_timestamp
-from tidewire.engine.change_group import EXTENSION, Binding, ChangeGroup, ShapeKey
-from tidewire.engine.fanout import FanoutFrame, push_frame
+from tidewire.engine.change_group import Binding, ChangeGroup, ShapeKey
+from tidewire.engine.fanout import EnvelopedFrame, FanoutFrame
 from tidewire.engine.predicate_compiler import to_comparison
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
@@ -344,13 +344,12 @@ class ChangeRouter:
         data: dict[ChangeShape, bytes] = {}
         frames: dict[tuple[ChangeShape, bytes, str], FanoutFrame] = {}
         for (group, shape), ids in wanted.items():
-            topic = group.topic.wire_name
-            frame = frames.get((shape, ids, topic))
+            key = (shape, ids, group.topic.wire_name)
+            frame = frames.get(key)
             if frame is None:
                 if shape not in data:
                     data[shape] = self._render(step, shape)
-                payload = b'{"ids":[%b],"data":%b}' % (ids, data[shape])
-                frame = frames[shape, ids, topic] = push_frame(topic, EXTENSION, payload)
+                frame = frames[key] = EnvelopedFrame(group.envelope(ids), data[shape])
             group.audience.offer(frame)
         if wanted:
             self._stats.changes_total += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from tidewire.core.message import Message, PayloadEncoding
@@ -14,6 +15,7 @@ from tidewire.protocol.websocket.frames import (
     compressed_binary_frame,
     compressed_text_frame,
     text_frame,
+    text_frame_of,
 )
 
 # Wire forms ("lanes"): serializer 1 or 2, and whether compressed frames may be sent.
@@ -58,14 +60,68 @@ class FanoutFrame:
         return text_frame(payload) if is_text else binary_frame(payload)
 
 
-def push_frame(wire_topic: str, event: str, payload: bytes) -> FanoutFrame:
+class Envelope:
+    """What stands around the payload of one topic's pushes, in both serializers.
+
+    Worked out once; a push then costs one copy of its bytes.
+    """
+
+    __slots__ = ("v1", "v2")
+
+    def __init__(
+        self, wire_topic: str, event: str, *, opening: bytes = b"", closing: bytes = b""
+    ) -> None:
+        """Work it out.
+
+        Args:
+            wire_topic: The topic.
+            event: The event.
+            opening: JSON text of the payload that all have in common, before what differs.
+            closing: The same, behind it.
+        """
+        self.v1 = _split(encode_v1(wire_topic, event, opening + _HOLE + closing))
+        self.v2 = _split(encode_v2(wire_topic, event, opening + _HOLE + closing))
+
+
+_HOLE = b"\x00"
+"""Stands for the payload while an envelope is made; JSON text holds no such byte."""
+
+
+def _split(frame: bytes) -> tuple[bytes, bytes]:
+    head, _, tail = frame.partition(_HOLE)
+    return head, tail
+
+
+class EnvelopedFrame(FanoutFrame):
     """A text push to all members: join_ref and ref are null."""
 
-    def encode(version: int) -> tuple[bytes, bool]:
-        make = encode_v1 if version == 1 else encode_v2
-        return make(wire_topic, event, payload), True
+    __slots__ = ("_body", "_envelope")
 
-    return FanoutFrame(encode)
+    def __init__(self, envelope: Envelope, body: bytes) -> None:
+        self._envelope = envelope
+        self._body = body
+        self._frames = [None] * LANES
+
+    def _build(self, lane: int) -> bytes:
+        head, tail = self._envelope.v2 if lane & 1 else self._envelope.v1
+        if lane & _DEFLATE:
+            payload = b"".join((head, self._body, tail))
+            return compressed_text_frame(payload)  # short ones come back as they are
+        return text_frame_of(head, self._body, tail)
+
+
+ENVELOPES_MAX = 4_096
+"""Envelopes kept ready for topics that are pushed to; more are made anew when needed."""
+
+
+@functools.lru_cache(maxsize=ENVELOPES_MAX)
+def _envelope(wire_topic: str, event: str) -> Envelope:
+    return Envelope(wire_topic, event)
+
+
+def push_frame(wire_topic: str, event: str, payload: bytes) -> EnvelopedFrame:
+    """A text push to all members: join_ref and ref are null."""
+    return EnvelopedFrame(_envelope(wire_topic, event), payload)
 
 
 def broadcast_frame(wire_topic: str, message: Message) -> FanoutFrame:
