@@ -22,7 +22,7 @@ from tidewire.engine.stats import Stats
 from tidewire.ports.change_source import StreamState, StreamStatus
 from tidewire.protocol.phoenix import codes
 from tidewire.protocol.websocket import close_codes
-from tidewire.server.build import _Numbers
+from tidewire.server.numbers import TenantNumbers, process_samples
 
 ERRORS = (ROOT / "docs/reference/errors.md").read_text()
 METRICS = (ROOT / "docs/operating/metrics.md").read_text()
@@ -113,7 +113,10 @@ def test_every_close_code_is_on_the_page_of_errors() -> None:
 def test_every_metric_is_on_its_page_with_its_meaning() -> None:
     written: Any = SimpleNamespace(frames_written=0, bytes_written=0)
     source: Any = SimpleNamespace(status=StreamStatus(state=StreamState.LIVE))
-    samples = _Numbers(Stats(), source, written, started_s=0.0).samples()
+    samples = [
+        *TenantNumbers(Stats(), source, written).samples(),
+        *process_samples(started_s=0.0),
+    ]
     wanted = {(f"tidewire_{sample.name}", sample.help) for sample in samples}
     told = {
         (row[0].strip("`"), row[1]) for row in table_rows(METRICS) if row[0].startswith("`tidewire")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Protocol
 
 import msgspec
 
@@ -29,18 +28,16 @@ from tidewire.engine.node import Node
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.http.app import build_app
-from tidewire.http.health import Readiness
-from tidewire.http.metrics import Sample
 from tidewire.http.page import PageConfig
-from tidewire.ports.change_source import StreamState
 from tidewire.server.clock import SystemClock
 from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, embedded_database
 from tidewire.server.demo.schema import TABLES
 from tidewire.server.epoch_file import EpochFile
-from tidewire.server.keys import Keys
 from tidewire.server.listen import WebServer
+from tidewire.server.numbers import TenantNumbers, process_samples
 from tidewire.server.settings import Settings
+from tidewire.server.tenant import Tenant, TenantPlan
 from tidewire.transports.limits import SocketLimits
 
 __all__ = ["Server", "build_server", "check_database", "enable_table", "migrate", "open_database"]
@@ -56,20 +53,12 @@ class Server(msgspec.Struct, frozen=True):
     """All parts of one running server.
 
     Attributes:
-        node: The engine.
-        router: Takes the stream's transactions.
-        source: Streams them.
-        catalog: Reads the database's catalogue; to be closed at the end.
+        tenants: At least one; the first is the one that programs of this machine mean.
         web: The one port.
-        stats: What was counted.
     """
 
-    node: Node
-    router: ChangeRouter
-    source: PostgresChangeSource
-    catalog: PostgresCatalog
+    tenants: list[Tenant]
     web: WebServer
-    stats: Stats
 
 
 def open_database(
@@ -94,38 +83,51 @@ def open_database(
     return embedded_database(embedded, path, stop_within_s=stop_within_s)
 
 
-def build_server(
-    settings: Settings,
-    *,
-    folder: DataFolder,
-    database_url: str,
-    secret: str,
-    keys: Keys,
-    is_demo: bool,
-) -> Server:
+def build_server(settings: Settings, plans: Sequence[TenantPlan]) -> Server:
     """Make all parts; nothing runs or listens yet. Call within the running loop.
 
     Args:
         settings: All of them.
-        folder: Where the stream's record is kept.
-        database_url: What to stream from, and to read the catalogue of.
-        secret: What tokens are signed with.
-        keys: For the page.
-        is_demo: Whether there is sample data.
+        plans: What each tenant is made from.
+    """
+    tenants = [
+        build_tenant(settings, plan, is_congested=lambda: web.is_congested) for plan in plans
+    ]
+    only = tenants[0]
+    web = WebServer(
+        only.app,
+        only.node.accept,
+        host=settings.server.host,
+        port=settings.server.port,
+        limits=_socket_limits(settings),
+        trusted_proxies=settings.server.trusted_proxies,
+        on_slow_consumer=only.numbers.count_slow_consumer,
+        drain_s=HTTP_DRAIN_S,
+    )
+    return Server(tenants, web)
+
+
+def build_tenant(
+    settings: Settings, plan: TenantPlan, *, is_congested: Callable[[], bool]
+) -> Tenant:
+    """Make all parts of one tenant, none of which another tenant shares.
+
+    Args:
+        settings: This tenant's: what it sets for itself lies over the server's.
+        plan: What it is made from besides.
+        is_congested: Whether some client's outbox is full now.
     """
     clock, rng, stats = SystemClock(), random.SystemRandom(), Stats()
     publication = settings.database.publication
-    catalog = PostgresCatalog(database_url, publication=publication)
+    catalog = PostgresCatalog(plan.database_url, publication=publication)
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
-    router = ChangeRouter(
-        catalog, subscriptions, clock, stats, rng, is_congested=lambda: web.is_congested
-    )
+    router = ChangeRouter(catalog, subscriptions, clock, stats, rng, is_congested=is_congested)
     source = PostgresChangeSource(
-        database_url,
+        plan.database_url,
         slot=settings.database.slot,
         publication=publication,
-        epochs=EpochFile(folder.path / EPOCH_FILE),
+        epochs=EpochFile(plan.folder / EPOCH_FILE),
         clock=clock,
         rng=rng,
     )
@@ -135,36 +137,40 @@ def build_server(
         router=router,
         broker=MemoryBroker(),
         presence_store=MemoryPresenceStore(),
-        verifier=JwtVerifier(secret),
+        verifier=JwtVerifier(plan.secret),
         clock=clock,
         rng=rng,
         stats=stats,
         limits=_node_limits(settings),
     )
-    numbers = _Numbers(stats, source, fanout, started_s=time.monotonic())
+    numbers = TenantNumbers(stats, source, fanout)
+    started_s = time.monotonic()
     app = build_app(
         readiness=numbers.readiness,
-        read_samples=numbers.samples,
-        page=PageConfig(
-            url=settings.server.public_url,
-            anon_key=keys.anon,
-            version=__version__,
-            tables=list(TABLES) if is_demo else [],
-            is_demo=is_demo,
-            is_simulated=is_demo and settings.demo.simulate,
-        ),
+        read_samples=lambda: [*numbers.samples(), *process_samples(started_s=started_s)],
+        page=_page(settings, plan),
     )
-    web = WebServer(
+    return Tenant(
+        plan,
+        node,
+        router,
+        source,
+        numbers,
         app,
-        node.accept,
-        host=settings.server.host,
-        port=settings.server.port,
-        limits=_socket_limits(settings),
-        trusted_proxies=settings.server.trusted_proxies,
-        on_slow_consumer=numbers.count_slow_consumer,
-        drain_s=HTTP_DRAIN_S,
+        parts=[("stream", lambda: source.run(router)), ("engine", node.run)],
+        closers=[catalog.close],
     )
-    return Server(node, router, source, catalog, web, stats)
+
+
+def _page(settings: Settings, plan: TenantPlan) -> PageConfig:
+    return PageConfig(
+        url=settings.server.public_url,
+        anon_key=plan.keys.anon,
+        version=__version__,
+        tables=list(TABLES) if plan.is_demo else [],
+        is_demo=plan.is_demo,
+        is_simulated=plan.is_demo and settings.demo.simulate,
+    )
 
 
 def _node_limits(settings: Settings) -> Limits:
@@ -187,69 +193,3 @@ def _socket_limits(settings: Settings) -> SocketLimits:
         write_buffer_bytes=limits.outbox_bytes_max,
         max_connections=limits.connections_max,
     )
-
-
-class _Written(Protocol):
-    """What the fan-out counts."""
-
-    frames_written: int
-    bytes_written: int
-
-
-class _Numbers:
-    """Reads the parts' plain counters for metrics and readiness."""
-
-    def __init__(
-        self, stats: Stats, source: PostgresChangeSource, written: _Written, *, started_s: float
-    ) -> None:
-        self._stats = stats
-        self._source = source
-        self._written = written
-        self._started_s = started_s
-        self._slow_consumers = 0
-
-    def count_slow_consumer(self) -> None:
-        """A client was cut off because it did not read."""
-        self._slow_consumers += 1
-
-    def readiness(self) -> Readiness:
-        """Ready while the stream is live."""
-        status = self._source.status
-        told = status.state.value + (f": {status.detail}" if status.detail else "")
-        return Readiness(status.state is StreamState.LIVE, {"stream": told})
-
-    def samples(self) -> Iterable[Sample]:
-        """Every number there is."""
-        for name, help_text in STATS_HELP.items():
-            yield Sample(name, help_text, getattr(self._stats, name))
-        written = self._written
-        yield Sample("frames_sent_total", "Frames written to clients.", written.frames_written)
-        yield Sample("bytes_sent_total", "Bytes written to clients.", written.bytes_written)
-        yield Sample(
-            "slow_consumers_total", "Clients cut off for not reading.", self._slow_consumers
-        )
-        status = self._source.status
-        yield Sample("stream_live", "1 while the stream is live.", status.state is StreamState.LIVE)
-        lag = max(0, status.received_lsn - status.acknowledged_lsn)
-        yield Sample("stream_lag_bytes", "Log received and not yet acknowledged, bytes.", lag)
-        uptime_s = time.monotonic() - self._started_s
-        yield Sample("uptime_seconds", "Seconds since the start.", uptime_s)
-
-
-STATS_HELP = {
-    "connections": "Open connections.",
-    "channels": "Joined channels.",
-    "subscriptions": "Channels that listen to database changes.",
-    "connections_total": "Connections ever opened.",
-    "joins_total": "Joins answered with ok.",
-    "joins_refused_total": "Joins answered with an error.",
-    "messages_in_total": "Frames from clients.",
-    "malformed_total": "Frames dropped because they were none.",
-    "broadcasts_total": "Broadcasts accepted.",
-    "broadcasts_refused_total": "Broadcasts dropped or refused.",
-    "presence_total": "Presence calls accepted.",
-    "changes_total": "Row changes offered to at least one subscriber.",
-    "transactions_total": "Transactions routed.",
-    "half_open_total": "Connections ended because the peer fell silent.",
-}
-"""Counters of `engine.stats.Stats`; a test keeps them in step."""

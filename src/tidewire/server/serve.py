@@ -46,6 +46,7 @@ from tidewire.server.ready_file import (
 )
 from tidewire.server.settings import Settings
 from tidewire.server.stop_signal import StopSignal
+from tidewire.server.tenant import DEFAULT_TENANT, Part, TenantPlan
 
 try:
     from uvloop import new_event_loop
@@ -118,15 +119,13 @@ class _Life:
             await self._prepare(database)
         secret = self._settings.auth.jwt_secret or folder.jwt_secret
         keys = make_keys(secret, made_at_s=keys_made_at_s(folder.path, now_s=time.time()))
-        server = build_server(
-            self._settings,
-            folder=folder,
-            database_url=database.url,
-            secret=secret,
-            keys=keys,
-            is_demo=self._with_demo,
+        plan = TenantPlan(
+            DEFAULT_TENANT, folder.path, database.url, secret, keys, is_demo=self._with_demo
         )
-        stack.push_async_callback(server.catalog.close)
+        server = build_server(self._settings, [plan])
+        for tenant in server.tenants:
+            for close in tenant.closers:
+                stack.push_async_callback(close)
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_named(name, work), name=name)
@@ -175,15 +174,13 @@ class _Life:
         if await load_demo(database.url, seed=self._settings.demo.seed, enable=enable):
             _logger.info("made the sample data")
 
-    def _parts(
-        self, server: Server, database: Database
-    ) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+    def _parts(self, server: Server, database: Database) -> list[Part]:
         """What runs as long as the server does, in the order of its start."""
-        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        parts: list[Part] = []
         if database.supervise is not None:
             parts.append(("database", database.supervise))
-        parts.append(("stream", lambda: server.source.run(server.router)))
-        parts.append(("engine", server.node.run))
+        for tenant in server.tenants:
+            parts += tenant.parts
         if self._with_demo and self._settings.demo.simulate:
             robots = Robots(database.url, edits_per_s=self._settings.demo.edits_per_s)
             parts.append(("robots", robots.run))
@@ -192,9 +189,10 @@ class _Life:
     async def _wait_live(self, server: Server) -> None:
         try:
             async with asyncio.timeout(LIVE_DEADLINE_S):
-                await server.router.wait_live()
+                for tenant in server.tenants:
+                    await tenant.router.wait_live()
         except TimeoutError:
-            reason = server.source.status.detail or "no answer yet"
+            reason = server.tenants[0].source.status.detail or "no answer yet"
             _logger.warning("ready before the stream is live", extra={"reason": reason})
 
     # ------------------------------------------------------------ while it runs
@@ -247,7 +245,7 @@ class _Life:
         """Send every client away, then close the port; bounded, whatever clients do."""
         try:
             async with asyncio.timeout(DRAIN_DEADLINE_S):
-                await server.node.drain()
+                await asyncio.gather(*[tenant.node.drain() for tenant in server.tenants])
                 await server.web.stop()
         except TimeoutError:
             _logger.warning("not all connections ended in time")

@@ -7,10 +7,10 @@ from tidewire.adapters.postgres.epoch import SlotRecord
 from tidewire.adapters.postgres.finding import Finding
 from tidewire.core.errors import SetupError
 from tidewire.engine.stats import Stats
-from tidewire.server.build import STATS_HELP
 from tidewire.server.database import embedded_database, require_fit
 from tidewire.server.epoch_file import EpochFile
 from tidewire.server.keys import keys_made_at_s
+from tidewire.server.numbers import STATS_HELP
 from tidewire.server.serve import local_url
 
 WARNING = Finding("slow", "warning", "It is slow.", "Make it fast.")

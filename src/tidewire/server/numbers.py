@@ -1,0 +1,91 @@
+"""What a tenant's parts counted, for metrics and readiness."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from tidewire.engine.stats import Stats
+from tidewire.http.health import Readiness
+from tidewire.http.metrics import Sample
+from tidewire.ports.change_source import StreamState, StreamStatus
+
+STATS_HELP = {
+    "connections": "Open connections.",
+    "channels": "Joined channels.",
+    "subscriptions": "Channels that listen to database changes.",
+    "connections_total": "Connections ever opened.",
+    "joins_total": "Joins answered with ok.",
+    "joins_refused_total": "Joins answered with an error.",
+    "messages_in_total": "Frames from clients.",
+    "malformed_total": "Frames dropped because they were none.",
+    "broadcasts_total": "Broadcasts accepted.",
+    "broadcasts_refused_total": "Broadcasts dropped or refused.",
+    "presence_total": "Presence calls accepted.",
+    "changes_total": "Row changes offered to at least one subscriber.",
+    "transactions_total": "Transactions routed.",
+    "half_open_total": "Connections ended because the peer fell silent.",
+}
+"""Counters of `engine.stats.Stats`; a test keeps them in step."""
+
+
+class Written(Protocol):
+    """What the fan-out counts."""
+
+    frames_written: int
+    bytes_written: int
+
+
+class Streaming(Protocol):
+    """What the change source says of itself."""
+
+    @property
+    def status(self) -> StreamStatus:
+        """What there is to say of the stream now."""
+        ...
+
+
+class TenantNumbers:
+    """Reads one tenant's plain counters."""
+
+    def __init__(self, stats: Stats, source: Streaming, written: Written) -> None:
+        self._stats = stats
+        self._source = source
+        self._written = written
+        self._slow_consumers = 0
+
+    def count_slow_consumer(self) -> None:
+        """A client was cut off because it did not read."""
+        self._slow_consumers += 1
+
+    def readiness(self) -> Readiness:
+        """Ready while the stream is live."""
+        status = self._source.status
+        told = status.state.value + (f": {status.detail}" if status.detail else "")
+        return Readiness(status.state is StreamState.LIVE, {"stream": told})
+
+    def samples(self) -> Iterable[Sample]:
+        """Every number of this tenant."""
+        for name, help_text in STATS_HELP.items():
+            yield Sample(name, help_text, getattr(self._stats, name))
+        written = self._written
+        yield Sample("frames_sent_total", "Frames written to clients.", written.frames_written)
+        yield Sample("bytes_sent_total", "Bytes written to clients.", written.bytes_written)
+        yield Sample(
+            "slow_consumers_total", "Clients cut off for not reading.", self._slow_consumers
+        )
+        status = self._source.status
+        yield Sample("stream_live", "1 while the stream is live.", status.state is StreamState.LIVE)
+        lag = max(0, status.received_lsn - status.acknowledged_lsn)
+        yield Sample("stream_lag_bytes", "Log received and not yet acknowledged, bytes.", lag)
+
+
+def process_samples(*, started_s: float) -> Iterable[Sample]:
+    """Every number that belongs to the process and to no tenant.
+
+    Args:
+        started_s: Monotonic seconds of its start.
+    """
+    uptime_s = time.monotonic() - started_s
+    yield Sample("uptime_seconds", "Seconds since the start.", uptime_s)
