@@ -7,7 +7,8 @@
     │   ├── InvalidSubscriptionError
     │   └── InvalidTopicError
     ├── UnauthorizedError
-    │   └── TokenError           the token itself is bad; `reason` says how
+    │   └── TokenError           the token itself is bad; `kind` says how
+    │       └── UnknownKeyError  signed with a key that nobody here knows, or not yet
     ├── LimitReachedError        a bound was met; the sender is told and slowed
     ├── UnavailableError         something outside is away; may succeed later
     │   ├── BrokerUnavailableError
@@ -85,6 +86,16 @@ class TokenError(UnauthorizedError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class UnknownKeyError(TokenError):
+    """A token names a signing key that is not known; fetching the keys anew may bring it."""
+
+    code = "JwtSignerError"
+    retryable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__("JwtSignerError", message)
 
 
 class LimitReachedError(RealtimeError):

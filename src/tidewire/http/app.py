@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tidewire.http.authenticate import UnauthorizedRequestError, handle_unauthorized
 from tidewire.http.health import Readiness, health_routes
 from tidewire.http.metrics import ReadSamples, metrics_routes
 from tidewire.http.page import PageConfig, page_routes
@@ -63,5 +64,9 @@ def build_app(
             *page_routes(page),
         ],
         middleware=[Middleware(Preflight)],
-        exception_handlers={HTTPException: handle_http_exception, Exception: handle_crash},
+        exception_handlers={
+            UnauthorizedRequestError: handle_unauthorized,
+            HTTPException: handle_http_exception,
+            Exception: handle_crash,
+        },
     )

@@ -79,6 +79,9 @@ class JwtVerifier:
             raise _expired(claims.expires_at_s, now_s)
         return claims
 
+    async def refresh_keys(self) -> None:
+        """See `TokenVerifier.refresh_keys`. A shared secret never changes."""
+
     def _verify_anew(self, token: str, now_s: float) -> Claims:
         claims = _read_claims(self._verified_payload(token), now_s)
         self._verified[token] = claims
