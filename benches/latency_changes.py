@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 import asyncpg
 
-from benches.support.load import LoadFailedError, hold_load
-from benches.support.machine import ROOT, load_core, pin
+from benches.support.feed import LATE_S, Arrival, Note, listen_and_write, percentile
+from benches.support.machine import ROOT
 from benches.support.program import Lab, run_program
 from benches.support.result import Figure, at_least, at_most, figure
 from benches.support.servers import TidewireServer
@@ -31,51 +28,10 @@ SUBSCRIBERS = 100
 CHANGES_PER_S = 100
 POLL_EVERY_S = 0.1
 POLL_ROWS_MAX = 1000
-LATE_S = 1.0
-WRITER_TIMEOUT_S = 600
-_RECORD = struct.Struct("<QQQ")
-JOIN_CONFIG = json.dumps(
-    {
-        "broadcast": {"ack": False, "self": False},
-        "presence": {"key": "", "enabled": False},
-        "postgres_changes": [{"event": "*", "schema": "public", "table": TABLE.split(".")[1]}],
-        "private": False,
-    }
-)
-
-Notes = list[tuple[int, int, int]]
 
 
-def _start_writer(product: TidewireServer, seconds: float) -> subprocess.Popen[str]:
-    module = "benches.support.writer"
-    url = product.ready.database_url
-    writer = subprocess.Popen(
-        [sys.executable, "-m", module, url, str(CHANGES_PER_S), str(seconds)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
-    pin(writer.pid, load_core())
-    return writer
-
-
-def _finish_writer(writer: subprocess.Popen[str]) -> Notes:
-    output, _ = writer.communicate(timeout=WRITER_TIMEOUT_S)
-    if writer.returncode != 0:
-        raise LoadFailedError("the writer failed; its words stand above")
-    return [tuple(json.loads(line)) for line in output.splitlines()]
-
-
-def _pushed(product: TidewireServer, seconds: float) -> tuple[Notes, list[tuple[int, int, int]]]:
-    """What was written, and (sequence, received ns, client) of every frame."""
-    with tempfile.NamedTemporaryFile(prefix="tidewire-frames-") as log:
-        with hold_load(
-            product, "listen", clients=SUBSCRIBERS, join_config=JOIN_CONFIG, log=log.name
-        ) as held:
-            notes = _finish_writer(_start_writer(product, seconds))
-            time.sleep(LATE_S)
-            held.finish()
-        return notes, list(_RECORD.iter_unpack(Path(log.name).read_bytes()))
+def _pushed(product: TidewireServer, seconds: float) -> tuple[list[Note], list[Arrival]]:
+    return listen_and_write(product, clients=SUBSCRIBERS, rate=CHANGES_PER_S, seconds=seconds)
 
 
 async def _poll(database_url: str, writer: subprocess.Popen[bytes]) -> dict[int, int]:
@@ -111,13 +67,8 @@ def _polled(product: TidewireServer, seconds: float) -> list[float]:
         )
         found = asyncio.run(_poll(product.ready.database_url, writer))
         output.seek(0)
-        notes: Notes = [tuple(json.loads(line)) for line in output]
-    return [(found[sequence] - sent_ns) / 1e6 for sequence, sent_ns, _ in notes]
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+        notes = [Note(*json.loads(line)) for line in output]
+    return [(found[note.sequence] - note.sent_ns) / 1e6 for note in notes]
 
 
 class _Runs:
@@ -131,16 +82,16 @@ class _Runs:
         self.commit_p50: list[float] = []
         self.arrived: list[float] = []
 
-    def add(self, notes: Notes, frames: list[tuple[int, int, int]]) -> None:
+    def add(self, notes: list[Note], frames: list[Arrival]) -> None:
         sent = {sequence: sent_ns for sequence, sent_ns, _ in notes}
         answered = {sequence: answered_ns for sequence, _, answered_ns in notes}
         from_sent = [(at - sent[sequence]) / 1e6 for sequence, at, _ in frames]
         from_answer = [max(0, at - answered[sequence]) / 1e6 for sequence, at, _ in frames]
-        self.sent_p50.append(_percentile(from_sent, 0.5))
-        self.sent_p99.append(_percentile(from_sent, 0.99))
-        self.answered_p50.append(_percentile(from_answer, 0.5))
-        self.answered_p99.append(_percentile(from_answer, 0.99))
-        self.commit_p50.append(_percentile([(b - a) / 1e6 for _, a, b in notes], 0.5))
+        self.sent_p50.append(percentile(from_sent, 0.5))
+        self.sent_p99.append(percentile(from_sent, 0.99))
+        self.answered_p50.append(percentile(from_answer, 0.5))
+        self.answered_p99.append(percentile(from_answer, 0.99))
+        self.commit_p50.append(percentile([(b - a) / 1e6 for _, a, b in notes], 0.5))
         pairs = {(sequence, client) for sequence, _, client in frames}
         self.arrived.append(len(pairs) / (len(notes) * SUBSCRIBERS) * 100)
 
@@ -163,8 +114,8 @@ def measure(lab: Lab) -> list[Figure]:
         figure("from COMMIT sent, p99", "ms", runs.sent_p99, goal=at_most(10)),
         figure("COMMIT itself, p50", "ms", runs.commit_p50),
         figure("frames that arrived", "%", runs.arrived, target=at_least(100)),
-        figure("polling each 100 ms, p50", "ms", [_percentile(polled, 0.5)]),
-        figure("polling each 100 ms, p99", "ms", [_percentile(polled, 0.99)]),
+        figure("polling each 100 ms, p50", "ms", [percentile(polled, 0.5)]),
+        figure("polling each 100 ms, p99", "ms", [percentile(polled, 0.99)]),
     ]
 
 

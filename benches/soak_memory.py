@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
-from benches.latency_changes import JOIN_CONFIG
+from benches.support.feed import join_config
 from benches.support.load import hold_load, run_load
 from benches.support.machine import ROOT, load_core, pin
 from benches.support.program import Lab, run_program
@@ -61,7 +61,7 @@ def _under_load(product: TidewireServer, seconds: float) -> Generator[None]:
         threading.Thread(target=target, args=(product, stop)) for target in (_publish, _come_and_go)
     ]
     with ExitStack() as stack:
-        stack.enter_context(hold_load(product, "listen", clients=20, join_config=JOIN_CONFIG))
+        stack.enter_context(hold_load(product, "listen", clients=20, join_config=join_config()))
         writer = subprocess.Popen(
             [
                 *(sys.executable, "-m", "benches.support.writer", product.ready.database_url),
