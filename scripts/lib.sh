@@ -124,3 +124,26 @@ ensure_node_packages() {
     cp "$from" "$vendor/supabase.js.new" && mv "$vendor/supabase.js.new" "$vendor/supabase.js"
   fi
 }
+
+# The tests run on the embedded PostgreSQL, and on the oldest version that is supported where the
+# machine has it or lets it be installed. No cluster of its own is made and nothing is started.
+postgres_15=${POSTGRES_15_BIN:-/usr/lib/postgresql/15/bin}
+ensure_postgres_15() {
+  [ -x "$postgres_15/postgres" ] && return
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  if command -v apt-get >/dev/null && "${as_root[@]}" true 2>/dev/null; then
+    say "installing PostgreSQL 15 for the tests"
+    local log="$venv/postgresql-15.log"
+    "${as_root[@]}" timeout 300 env DEBIAN_FRONTEND=noninteractive sh -c '
+      [ -e /etc/postgresql-common/createcluster.conf ] || {
+        mkdir -p /etc/postgresql-common
+        echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
+      }
+      apt-get install -y --no-install-recommends postgresql-15 ||
+        { apt-get update && apt-get install -y --no-install-recommends postgresql-15; }
+    ' >"$log" 2>&1 || true
+  fi
+  [ -x "$postgres_15/postgres" ] ||
+    say "PostgreSQL 15 is not there and could not be installed: what runs on it is reported as skipped"
+}

@@ -271,3 +271,29 @@ def test_the_groups_are_told_with_their_times(
     assert lines[2].split() == ["unit", "passed", "61.2s"]
     assert lines[3].split() == ["fault", "FAILED", "2.0s"]
     assert lines[-1] == "3 passed, 1 failed, 0 skipped"
+
+
+def test_without_postgresql_15_the_tests_go_on_and_say_so(tmp_path: Path) -> None:
+    asked = tmp_path / "asked"
+    # Whatever is asked for, this one installs nothing, and keeps out of the system's folders.
+    for name in ("apt-get", "sudo"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{asked}\nexit 1\n')
+        program.chmod(0o755)
+    mkdir = tmp_path / "mkdir"
+    mkdir.write_text("#!/bin/sh\nexit 0\n")
+    mkdir.chmod(0o755)
+    run = subprocess.run(
+        ["bash", "-c", f"set -eu; . scripts/lib.sh; venv={tmp_path}; ensure_postgres_15"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+        env={
+            **os.environ,
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "POSTGRES_15_BIN": str(tmp_path / "absent"),
+        },
+    )
+    assert "PostgreSQL 15 is not there" in run.stderr
+    assert asked.read_text()
