@@ -24,6 +24,7 @@ from tidewire.engine.hub import Hub
 from tidewire.engine.join import Joins
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
+from tidewire.engine.quota import MessageQuota
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.engine.tasks import TaskSet
@@ -50,6 +51,9 @@ class Node:
 
     Make it within the running loop; then run `run` beside the web server and call `drain` before
     stopping. `accept` decides on WebSocket upgrades.
+
+    Attributes:
+        quota: What the broadcast routes ask before they publish.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Node:
             node=self.name,
             grace_s=limits.presence_grace_s,
         )
+        self.quota = MessageQuota(limits.messages_per_s, clock, lambda: stats.broadcasts_total)
         self.broadcasts = Broadcasts(broker, stats, limits.payload_bytes_max)
         self.joins = Joins(
             hub=self._hub,
@@ -157,6 +162,7 @@ class Node:
                 await asyncio.sleep(_ROUND_S)
                 now_s = self._clock.monotonic_s()
                 self.presence.end_grace()
+                self.quota.note()
                 if self._expiry.is_rewatch_due:
                     self._expiry.rewatch(self._channels())
                 self._end_expired()

@@ -23,7 +23,6 @@ from tidewire.adapters.postgres.preflight import check_database
 from tidewire.adapters.postgres.publication import enable_table
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
-from tidewire.engine.limits import Limits
 from tidewire.engine.node import Node
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
@@ -34,11 +33,11 @@ from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, embedded_database
 from tidewire.server.demo.schema import TABLES
 from tidewire.server.epoch_file import EpochFile
+from tidewire.server.limit_settings import node_limits, socket_limits
 from tidewire.server.listen import WebServer
 from tidewire.server.numbers import TenantNumbers, process_samples
 from tidewire.server.settings import Settings
 from tidewire.server.tenant import Tenant, TenantPlan
-from tidewire.transports.limits import SocketLimits
 
 __all__ = ["Server", "build_server", "check_database", "enable_table", "migrate", "open_database"]
 
@@ -99,7 +98,7 @@ def build_server(settings: Settings, plans: Sequence[TenantPlan]) -> Server:
         only.node.accept,
         host=settings.server.host,
         port=settings.server.port,
-        limits=_socket_limits(settings),
+        limits=socket_limits(settings.limits),
         trusted_proxies=settings.server.trusted_proxies,
         on_slow_consumer=only.numbers.count_slow_consumer,
         drain_s=HTTP_DRAIN_S,
@@ -141,7 +140,7 @@ def build_tenant(
         clock=clock,
         rng=rng,
         stats=stats,
-        limits=_node_limits(settings),
+        limits=node_limits(settings.limits, drain_timeout_s=settings.server.drain_timeout_s),
     )
     numbers = TenantNumbers(stats, source, fanout)
     started_s = time.monotonic()
@@ -170,26 +169,4 @@ def _page(settings: Settings, plan: TenantPlan) -> PageConfig:
         tables=list(TABLES) if plan.is_demo else [],
         is_demo=plan.is_demo,
         is_simulated=plan.is_demo and settings.demo.simulate,
-    )
-
-
-def _node_limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(
-        connections_max=limits.connections_max,
-        channels_per_connection_max=limits.channels_per_connection_max,
-        payload_bytes_max=limits.payload_bytes_max,
-        presence_grace_s=limits.presence_grace_s,
-        idle_timeout_s=limits.idle_timeout_s,
-        join_timeout_s=limits.join_timeout_s,
-        drain_timeout_s=settings.server.drain_timeout_s,
-    )
-
-
-def _socket_limits(settings: Settings) -> SocketLimits:
-    limits = settings.limits
-    return SocketLimits(
-        max_message_bytes=limits.message_bytes_max,
-        write_buffer_bytes=limits.outbox_bytes_max,
-        max_connections=limits.connections_max,
     )

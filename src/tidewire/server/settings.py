@@ -19,11 +19,10 @@ from msgspec import Meta
 
 from tidewire.core.errors import SetupError
 from tidewire.engine.limits import Limits
-from tidewire.transports.limits import SocketLimits
+from tidewire.server.limit_settings import LimitSettings
 
 ENVIRONMENT_PREFIX = "TIDEWIRE_"
-_LIMITS = Limits()
-_SOCKETS = SocketLimits()
+_DRAIN_TIMEOUT_S = Limits().drain_timeout_s
 
 
 class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,7 +64,7 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             description="Seconds that open connections get to end after SIGTERM. The whole stop "
             "takes 10 s at most.",
         ),
-    ] = _LIMITS.drain_timeout_s
+    ] = _DRAIN_TIMEOUT_S
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,46 +114,6 @@ class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "uses the one made once in the data folder."
         ),
     ] = ""
-
-
-class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds; over one of them the sender is told, and nobody else is touched."""
-
-    connections_max: Annotated[
-        int, Meta(ge=1, description="Open client connections; beyond it an upgrade gets 429.")
-    ] = 16_384
-    channels_per_connection_max: Annotated[
-        int, Meta(ge=1, description="Channels joined on one connection.")
-    ] = _LIMITS.channels_per_connection_max
-    message_bytes_max: Annotated[
-        int, Meta(ge=1024, description="Bytes of one incoming message; more closes with 1009.")
-    ] = _SOCKETS.max_message_bytes
-    payload_bytes_max: Annotated[
-        int, Meta(ge=1024, description="Bytes of one broadcast or presence payload.")
-    ] = _LIMITS.payload_bytes_max
-    outbox_bytes_max: Annotated[
-        int,
-        Meta(
-            ge=65536,
-            description="Bytes waiting for one client that does not read, before it is cut off.",
-        ),
-    ] = _SOCKETS.write_buffer_bytes
-    presence_grace_s: Annotated[
-        float,
-        Meta(
-            ge=0,
-            le=60,
-            description="Seconds that a presence outlives a connection which ended without a "
-            "close frame.",
-        ),
-    ] = _LIMITS.presence_grace_s
-    idle_timeout_s: Annotated[
-        float, Meta(ge=5, description="Seconds of silence after which a client is closed.")
-    ] = _LIMITS.idle_timeout_s
-    join_timeout_s: Annotated[
-        float,
-        Meta(gt=0, le=60, description="Seconds that a join waits for the stream to be live."),
-    ] = _LIMITS.join_timeout_s
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
