@@ -1,4 +1,4 @@
-"""Tokens verified with PyJWT.
+"""Tokens: signed ones verified and made, opaque keys, and where signing keys come from.
 
-What a role may see belongs to the authorizer.
+What a role may see belongs to the authorizer; which tokens were revoked to the engine.
 """

@@ -7,7 +7,9 @@ from typing import Any
 
 import jwt
 
-from tidewire.adapters.jwt.verifier import ALGORITHM, check_secret
+from tidewire.adapters.jwt.keys import check_secret
+
+ALGORITHM = "HS256"
 
 KEY_LIFETIME_S = 10 * 365 * 24 * 3600
 """How long an anon or service key lasts: ten years."""

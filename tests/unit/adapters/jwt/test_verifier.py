@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidewire.adapters.jwt.api_keys import ApiKeys
+from tidewire.adapters.jwt.compact import TOKEN_CHARACTERS_MAX
 from tidewire.adapters.jwt.sign import sign_token
-from tidewire.adapters.jwt.verifier import TOKEN_CHARACTERS_MAX, JwtVerifier
+from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.core.errors import SetupError, TokenError
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -95,7 +97,10 @@ def test_another_secret_is_a_signature_error() -> None:
     assert (error.kind, str(error)) == ("JwtSignatureError", "Failed to validate JWT signature")
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "", "HS512", "RS256", "ES256", None, ["x"]])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["none", "None", "", "hs256", "PS256", "ES256K", "RS256", "ES256", "EdDSA", None, ["x"]],
+)
 def test_any_other_algorithm_is_refused_whatever_its_signature(algorithm: object) -> None:
     body = segment({"exp": NOW_S + 9, "role": "service_role"})
     for signature in ("", "c2ln"):
@@ -103,12 +108,33 @@ def test_any_other_algorithm_is_refused_whatever_its_signature(algorithm: object
         assert error.kind == "JwtSignerError"
 
 
-def test_a_token_signed_with_a_longer_hash_of_the_same_secret_is_refused() -> None:
-    long_secret = SECRET * 3
-    token = jwt.encode({"exp": NOW_S + 9, "role": "anon"}, long_secret, algorithm="HS512")
-    with pytest.raises(TokenError) as refused:
-        JwtVerifier(long_secret).verify(token, now_s=NOW_S)
-    assert refused.value.kind == "JwtSignerError"
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_each_hash_of_a_shared_secret_is_taken(algorithm: str) -> None:
+    secret = SECRET * 3  # longer than the longest hash, as PyJWT wants it for signing
+    token = jwt.encode({"exp": NOW_S + 9, "role": "anon"}, secret, algorithm=algorithm)
+    assert JwtVerifier(secret).verify(token, now_s=NOW_S).role == "anon"
+    with pytest.raises(TokenError, match="Failed to validate JWT signature"):
+        JwtVerifier(SECRET * 2).verify(token, now_s=NOW_S)
+
+
+def test_a_token_of_any_of_several_secrets_is_taken_while_they_are_exchanged() -> None:
+    former = "the-secret-of-last-year-thirty-two-bytes"
+    token = sign_token(former, "anon", now_s=NOW_S)
+    assert refusal(token).kind == "JwtSignatureError"
+    verifier = JwtVerifier(SECRET, former_secrets=[former])
+    assert verifier.verify(token, now_s=NOW_S).role == "anon"
+    assert verifier.verify(sign_token(SECRET, "x", now_s=NOW_S), now_s=NOW_S).role == "x"
+
+
+def test_an_opaque_key_stands_for_its_role_and_never_ends() -> None:
+    publishable, secret = "sb_publishable_" + "a" * 22, "sb_secret_" + "b" * 22
+    keys = ApiKeys({"web": publishable}, {"jobs": secret})
+    verifier = JwtVerifier(SECRET, api_keys=keys)
+    for _ in range(2):
+        assert verifier.verify(publishable, now_s=NOW_S).role == "anon"
+        assert verifier.verify(secret, now_s=NOW_S * 9).role == "service_role"
+    with pytest.raises(TokenError, match="The token provided is not a valid JWT"):
+        verifier.verify(secret + "b", now_s=NOW_S)
 
 
 @pytest.mark.parametrize(
