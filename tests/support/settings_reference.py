@@ -57,6 +57,8 @@ def _type_name(annotated: Any) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(bare))
     if get_origin(bare) is list:
         return "list of text"
+    if get_origin(bare) is dict:
+        return "table"
     return {int: "whole number", float: "number", str: "text", bool: "switch"}[bare]
 
 

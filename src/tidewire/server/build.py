@@ -1,4 +1,4 @@
-"""Makes everything from the settings. The one file that chooses adapters."""
+"""Makes everything from the settings. It chooses the adapters; `verifying` those of tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 import msgspec
 
 from tidewire import __version__
-from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.adapters.memory.broker import MemoryBroker
 from tidewire.adapters.memory.policy_free import PolicyFreeAuthorizer
 from tidewire.adapters.memory.presence_store import MemoryPresenceStore
@@ -38,6 +37,7 @@ from tidewire.server.listen import WebServer
 from tidewire.server.numbers import TenantNumbers, process_samples
 from tidewire.server.settings import Settings
 from tidewire.server.tenant import Tenant, TenantPlan
+from tidewire.server.verifying import make_verifier
 
 __all__ = ["Server", "build_server", "check_database", "enable_table", "migrate", "open_database"]
 
@@ -130,13 +130,16 @@ def build_tenant(
         clock=clock,
         rng=rng,
     )
+    verifier = make_verifier(
+        settings.auth, secret=plan.secret, keys=plan.keys, clock=clock, rng=rng
+    )
     node = Node(
         fanout=fanout,
         subscriptions=subscriptions,
         router=router,
         broker=MemoryBroker(),
         presence_store=MemoryPresenceStore(),
-        verifier=JwtVerifier(plan.secret),
+        verifier=verifier,
         clock=clock,
         rng=rng,
         stats=stats,
@@ -156,7 +159,11 @@ def build_tenant(
         source,
         numbers,
         app,
-        parts=[("stream", lambda: source.run(router)), ("engine", node.run)],
+        parts=[
+            ("signing keys", verifier.run),
+            ("stream", lambda: source.run(router)),
+            ("engine", node.run),
+        ],
         closers=[catalog.close],
     )
 

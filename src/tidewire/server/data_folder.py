@@ -4,6 +4,8 @@
       lock                 held while a server serves this folder; holds its pid
       jwt_secret           0600, made once
       database_password    0600, made once
+      publishable_key      0600, made once: what stands behind sb_publishable_
+      secret_key           0600, made once: what stands behind sb_secret_
 
 Secrets are made once and then never changed, so that keys, tokens and addresses stay valid
 across restarts and kills.

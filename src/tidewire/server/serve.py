@@ -35,7 +35,13 @@ from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, require_fit
 from tidewire.server.demo.load import demo_users, load_demo
 from tidewire.server.demo.robots import Robots
-from tidewire.server.keys import Keys, keys_made_at_s, make_keys
+from tidewire.server.keys import (
+    Keys,
+    claims_of_keys,
+    keys_made_at_s,
+    make_keys,
+    with_opaque_keys,
+)
 from tidewire.server.logging_setup import set_up_logging
 from tidewire.server.ready_file import (
     FOLDER_NAME,
@@ -118,7 +124,9 @@ class _Life:
             database = await stack.enter_async_context(opening)
             await self._prepare(database)
         secret = self._settings.auth.jwt_secret or folder.jwt_secret
-        keys = make_keys(secret, made_at_s=keys_made_at_s(folder.path, now_s=time.time()))
+        made_at_s = keys_made_at_s(folder.path, now_s=time.time())
+        signed = make_keys(secret, made_at_s=made_at_s, claims=claims_of_keys(self._settings.auth))
+        keys = with_opaque_keys(signed, folder.secret)
         plan = TenantPlan(
             DEFAULT_TENANT, folder.path, database.url, secret, keys, is_demo=self._with_demo
         )

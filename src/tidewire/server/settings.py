@@ -12,13 +12,14 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
 from tidewire.core.errors import SetupError
 from tidewire.engine.limits import Limits
+from tidewire.server.auth_settings import AuthSettings
 from tidewire.server.limit_settings import LimitSettings
 
 ENVIRONMENT_PREFIX = "TIDEWIRE_"
@@ -102,18 +103,6 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "always by its slower twin, which gives the same bytes."
         ),
     ] = "auto"
-
-
-class AuthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who vouches for tokens."""
-
-    jwt_secret: Annotated[
-        str,
-        Meta(
-            description="Secret that HS256 tokens are signed with, 32 characters or more; empty "
-            "uses the one made once in the data folder."
-        ),
-    ] = ""
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -286,13 +275,19 @@ def _checked(field: SettingField, value: Any, place: str, *, is_text: bool) -> A
     if is_text and isinstance(field.default, list):
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
+        if is_text and _is_table(field):
+            value = msgspec.json.decode(value)
         return msgspec.convert(value, field.type, strict=not is_text)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
         reason = str(error)
         raise SetupError(
             f"{field.path} in {place} does not fit: {reason[:1].lower()}{reason[1:]}.",
             f"{field.path}: {field.description}",
         ) from error
+
+
+def _is_table(field: SettingField) -> bool:
+    return get_origin(get_args(field.type)[0]) is dict
 
 
 def _assemble(values: Mapping[str, Any]) -> Settings:
@@ -301,10 +296,5 @@ def _assemble(values: Mapping[str, Any]) -> Settings:
         section, _, key = path.partition(".")
         sections.setdefault(section, {})[key] = value
     settings = msgspec.convert(sections, Settings)
-    secret = settings.auth.jwt_secret
-    if secret and len(secret) < 32:
-        raise SetupError(
-            f"auth.jwt_secret has {len(secret)} characters; 32 or more are needed.",
-            "Make one with: openssl rand -hex 32",
-        )
+    settings.auth.check()
     return settings

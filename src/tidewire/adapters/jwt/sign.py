@@ -39,10 +39,12 @@ def sign_token(
     return jwt.encode(payload, check_secret(secret), algorithm=ALGORITHM)
 
 
-def sign_key(secret: str | bytes, role: str, *, now_s: float) -> str:
+def sign_key(
+    secret: str | bytes, role: str, *, now_s: float, claims: Mapping[str, Any] | None = None
+) -> str:
     """A project key, such as the anon key: lives for `KEY_LIFETIME_S`.
 
-    The same secret, role and second give the same key.
+    The same secret, role, second and claims give the same key.
     """
-    claims = {"iss": "tidewire"}
-    return sign_token(secret, role, now_s=now_s, lifetime_s=KEY_LIFETIME_S, claims=claims)
+    told = {"iss": "tidewire", **(claims or {})}
+    return sign_token(secret, role, now_s=now_s, lifetime_s=KEY_LIFETIME_S, claims=told)

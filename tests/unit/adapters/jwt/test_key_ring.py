@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from jwt.utils import base64url_decode, base64url_encode
 
 from tests.support.signing_keys import ASYMMETRIC, SigningKey, key_set
@@ -97,9 +96,7 @@ def test_a_named_symmetric_key_goes_before_the_shared_secret() -> None:
     named = "a-secret-of-the-key-set-thirty-two-bytes"
     source = Source()
     source.keys = read_key_set(
-        key_set(
-            {"kty": "oct", "kid": "k1", "k": base64url_encode(named.encode()).decode()}
-        )
+        key_set({"kty": "oct", "kid": "k1", "k": base64url_encode(named.encode()).decode()})
     ).keys
     verifier = JwtVerifier(SECRET, sources=[source])
     by_name = jwt.encode(GOOD, named, algorithm="HS256", headers={"kid": "k1"})
