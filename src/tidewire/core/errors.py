@@ -4,6 +4,7 @@
     ├── ProtocolViolationError   the peer broke a protocol
     ├── InvalidRequestError      a request that can never succeed as it stands
     │   ├── InvalidFilterError
+    │   ├── InvalidPersistenceError
     │   ├── InvalidSubscriptionError
     │   └── InvalidTopicError
     ├── UnauthorizedError
@@ -54,6 +55,12 @@ class InvalidFilterError(InvalidRequestError):
     """A `filter` of a change subscription does not parse or does not fit its table."""
 
     code = "InvalidFilter"
+
+
+class InvalidPersistenceError(InvalidRequestError):
+    """A broadcast asks to be kept in a way that the wire does not know."""
+
+    code = "invalid_persist_ttl"
 
 
 class InvalidSubscriptionError(InvalidRequestError):

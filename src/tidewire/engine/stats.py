@@ -17,7 +17,8 @@ class Stats(msgspec.Struct):
         joins_refused_total: Joins answered with an error.
         messages_in_total: Frames from clients.
         malformed_total: Frames dropped because they were none.
-        broadcasts_total: Broadcasts accepted.
+        broadcasts_total: Broadcasts accepted from channels.
+        http_broadcasts_total: Broadcasts accepted over HTTP.
         broadcasts_refused_total: Broadcasts dropped or refused.
         presence_total: Presence calls accepted.
         changes_total: Row changes offered to at least one subscriber.
@@ -34,6 +35,7 @@ class Stats(msgspec.Struct):
     messages_in_total: int = 0
     malformed_total: int = 0
     broadcasts_total: int = 0
+    http_broadcasts_total: int = 0
     broadcasts_refused_total: int = 0
     presence_total: int = 0
     changes_total: int = 0

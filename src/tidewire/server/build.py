@@ -23,9 +23,11 @@ from tidewire.adapters.postgres.publication import enable_table
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.node import Node
+from tidewire.engine.rest_broadcast import RestBroadcasts
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.http.app import build_app
+from tidewire.http.broadcast import broadcast_routes
 from tidewire.http.page import PageConfig
 from tidewire.server.clock import SystemClock
 from tidewire.server.data_folder import DataFolder
@@ -122,6 +124,7 @@ def build_tenant(
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
     router = ChangeRouter(catalog, subscriptions, clock, stats, rng, is_congested=is_congested)
+    broker, verifier = MemoryBroker(), JwtVerifier(plan.secret)
     source = PostgresChangeSource(
         plan.database_url,
         slot=settings.database.slot,
@@ -137,7 +140,7 @@ def build_tenant(
         fanout=fanout,
         subscriptions=subscriptions,
         router=router,
-        broker=MemoryBroker(),
+        broker=broker,
         presence_store=MemoryPresenceStore(),
         verifier=verifier,
         clock=clock,
@@ -151,6 +154,13 @@ def build_tenant(
         readiness=numbers.readiness,
         read_samples=lambda: [*numbers.samples(), *process_samples(started_s=started_s)],
         page=_page(settings, plan),
+        routes=broadcast_routes(
+            RestBroadcasts(
+                broker, stats, node.quota, payload_bytes_max=settings.limits.payload_bytes_max
+            ),
+            verifier,
+            clock,
+        ),
     )
     return Tenant(
         plan,

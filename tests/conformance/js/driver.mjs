@@ -63,7 +63,8 @@ const commands = {
   },
 
   send: ({ channel, message }) => channelOf({ channel }).send(message),
-  httpSend: ({ channel, event, payload }) => channelOf({ channel }).httpSend(event, payload),
+  httpSend: ({ channel, event, payload, options }) =>
+    channelOf({ channel }).httpSend(event, payload, options ?? {}),
   track: ({ channel, payload }) => channelOf({ channel }).track(payload),
   untrack: ({ channel }) => channelOf({ channel }).untrack(),
   presenceState: ({ channel }) => channelOf({ channel }).presenceState(),
