@@ -62,14 +62,18 @@ class FakeSubscriptions:
         self.error: Exception | None = None
         self.members: list[Any] = []
         self.roles: list[str] = []
+        self.claims: list[Any] = []
         self.groups: dict[Any, FakeGroup] = {}
 
-    async def subscribe(self, member, topic, entries: Sequence[dict[str, Any]], role: str):
+    async def subscribe(
+        self, member, topic, entries: Sequence[dict[str, Any]], role: str, *, claims: Any = None
+    ):
         await self.gate.wait()
         if self.error:
             raise self.error
         self.members.append(member)
         self.roles.append(role)
+        self.claims.append(claims)
         echoes = [json.dumps({**entry, "id": 7 + i}).encode() for i, entry in enumerate(entries)]
         notices = [SystemNotice("ok", "Subscribed to PostgreSQL")]
         group: Any = FakeGroup(role)
@@ -81,11 +85,16 @@ class FakeSubscriptions:
         if self.groups[member] is group:
             del self.groups[member]
 
-    async def set_role(self, member, group, role: str):
+    def refresh(self, member, group, claims: Any) -> None:
+        if self.groups.get(member) is group:
+            self.claims.append(claims)
+
+    async def set_role(self, member, group, role: str, *, claims: Any = None):
         await self.gate.wait()
         if self.groups.get(member) is not group:
             return group  # as the real ones: it left, or is elsewhere already
         self.roles.append(role)
+        self.claims.append(claims)
         self.groups[member] = FakeGroup(role)
         return self.groups[member]
 

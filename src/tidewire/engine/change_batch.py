@@ -8,12 +8,28 @@ import msgspec
 
 from tidewire.core.change import Change
 from tidewire.core.filter_index import Node
+from tidewire.core.row_policy import RowPolicy
 from tidewire.engine.change_group import Binding
+from tidewire.engine.change_plan import Plan
 from tidewire.engine.table_route import TableRoute
 
 CHANGES_MAX = 256
 BYTES_MAX = 65_536
 """Of row data; well below what an outbox takes beyond its limit."""
+
+
+class Judged(msgspec.Struct, frozen=True, gc=False):
+    """What is known of who may see an image of a row by one policy.
+
+    Attributes:
+        asked: Viewer keys that were asked about.
+        visible: Those that may see it.
+        failed: Those for which the policy raised.
+    """
+
+    asked: frozenset[bytes]
+    visible: frozenset[bytes]
+    failed: frozenset[bytes]
 
 
 class Step(msgspec.Struct):
@@ -22,15 +38,25 @@ class Step(msgspec.Struct):
     Attributes:
         change: What happened.
         timestamp: When it was committed, as the wire has it.
+        xid: The transaction that made it, 32 bits.
         route: Of its table; None when nobody wants that table's changes.
-        hits: Nodes that it meets.
+        hits: Nodes that the row which filters look at meets.
+        former_hits: Nodes that the old row of an update meets, where leaves are wanted.
+        plan: Who is offered it.
+        new_judged: What is known of its new row, by policy.
+        old_judged: The same of its old row.
         problem: Why it could not be matched, or "".
     """
 
     change: Change
     timestamp: bytes
+    xid: int = 0
     route: TableRoute | None = None
     hits: list[Node[Binding]] = []
+    former_hits: list[Node[Binding]] = []
+    plan: Plan | None = None
+    new_judged: dict[RowPolicy, Judged] = {}
+    old_judged: dict[RowPolicy, Judged] = {}
     problem: str = ""
 
 
@@ -54,9 +80,9 @@ class Batch:
         """Whether it is to be delivered before more is added."""
         return len(self._steps) >= CHANGES_MAX or self._size_bytes >= BYTES_MAX
 
-    def add(self, change: Change, timestamp: bytes) -> None:
+    def add(self, change: Change, timestamp: bytes, xid: int = 0) -> None:
         """Put a change behind the others."""
-        self._steps.append(Step(change, timestamp))
+        self._steps.append(Step(change, timestamp, xid))
         self._size_bytes += len(change.new or b"") + len(change.old or b"")
 
     def clear(self) -> None:

@@ -1,7 +1,8 @@
 """The `data` object of a postgres_changes frame, put together from rendered bytes.
 
 A `ChangeShape` is how one version of a table looks to all who see the same columns of it; it
-renders a change once for all of them. Nothing here is decoded or encoded again.
+renders a change once for all of them who are told the same of it. Nothing here is decoded or
+encoded again.
 
 Source: wire specification 6.1, 6.3, 6.4.
 """
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 
 from tidewire.core.catalog import Table, TypeInfo
 from tidewire.core.change import Change, ChangeKind, Relation
+from tidewire.engine.outcome import Outcome
 from tidewire.protocol.pgoutput.render import RowRenderer
 from tidewire.protocol.pgoutput.row import split_row
 from tidewire.protocol.phoenix.codec_json import quote
@@ -24,6 +26,7 @@ KEPT_TEXT_BYTES_MAX = 64
 NO_PRIMARY_KEY = "Error 400: Bad Request, no primary key"
 UNAUTHORIZED = "Error 401: Unauthorized"
 TOO_LARGE = "Error 413: Payload Too Large"
+POLICY_FAILED = "Error 500: Internal Server Error, RLS policy evaluation failed"
 NOT_RENDERED = "Error 500: Internal Server Error, the change could not be rendered"
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -31,6 +34,13 @@ _NOTHING_IN_ROWS = {
     ChangeKind.INSERT: b'"columns":[],"record":{}',
     ChangeKind.UPDATE: b'"columns":[],"record":{},"old_record":{}',
     ChangeKind.DELETE: b'"columns":[],"old_record":{}',
+}
+
+# Keys that only those get who asked for leaves.
+_MARKS = {
+    Outcome.LEFT: b',"left":true',
+    Outcome.ENTERED: b',"entered":true',
+    Outcome.ENTERED_CUT: b',"entered":true',
 }
 
 
@@ -51,9 +61,9 @@ class ChangeShape:
 
     __slots__ = (
         "_columns",
-        "_deletes",
         "_error",
         "_heads",
+        "_keys",
         "_relation",
         "_renderer",
         "_types",
@@ -82,37 +92,42 @@ class ChangeShape:
         self._types = types
         self._columns = columns
         self._renderer = RowRenderer(relation, types, columns)
-        # With row security even an old row under REPLICA IDENTITY FULL shows its key only.
-        self._deletes = (
-            RowRenderer(relation, types, columns & key)
-            if table.has_row_security
-            else self._renderer
-        )
+        self._keys = RowRenderer(relation, types, columns & key)
         self._error = "" if key <= readable else UNAUTHORIZED
         if not key:
             self._error = NO_PRIMARY_KEY
         self._heads = {kind: self._head(kind) for kind in _NOTHING_IN_ROWS}
 
-    def data(self, change: Change, timestamp: bytes) -> bytes:
+    def is_refused(self, kind: ChangeKind) -> bool:
+        """Whether changes of this kind are told as an error, whatever their rows hold."""
+        error = self._error
+        return bool(error) and not (error is NO_PRIMARY_KEY and kind is ChangeKind.DELETE)
+
+    def data(self, change: Change, timestamp: bytes, outcome: Outcome = Outcome.PLAIN) -> bytes:
         """The change as a JSON object.
 
         Args:
             change: A row change of the relation.
             timestamp: As `commit_timestamp` makes it.
+            outcome: How it is to be told.
 
         Raises:
             ProtocolViolationError: The row is none of the relation's.
         """
         kind = change.kind
-        error = self._error
-        if error and not (error is NO_PRIMARY_KEY and kind is ChangeKind.DELETE):
-            return self.error_data(change, timestamp, error)
+        if self.is_refused(kind):
+            return self.error_data(change, timestamp, self._error)
+        if outcome is Outcome.FAILED:
+            return self.error_data(change, timestamp, POLICY_FAILED)
+        if outcome is Outcome.LEFT or outcome is Outcome.KEY:
+            return self._gone(change, timestamp, outcome)
         if len(change.new or b"") + len(change.old or b"") > RECORD_BYTES_MAX:
-            return self._too_large(change, timestamp)
-        return b'%b%b",%b,"errors":null}' % (
+            return self._too_large(change, timestamp, outcome)
+        return b'%b%b",%b,"errors":null%b}' % (
             self._heads[kind],
             timestamp,
-            _rows(change, self._renderer, self._deletes),
+            _rows(change, self._renderer, outcome),
+            _MARKS.get(outcome, b""),
         )
 
     def error_data(self, change: Change, timestamp: bytes, error: str) -> bytes:
@@ -126,14 +141,29 @@ class ChangeShape:
             quote(error),
         )
 
-    def _too_large(self, change: Change, timestamp: bytes) -> bytes:
+    def _gone(self, change: Change, timestamp: bytes, outcome: Outcome) -> bytes:
+        """A DELETE that shows the primary key only."""
+        old = change.old
+        return b'%b%b","old_record":%b,"errors":null%b}' % (
+            self._heads[ChangeKind.DELETE],
+            timestamp,
+            b"{}"
+            if old is None
+            else self._keys.render(old)
+            if change.old_is_full
+            else self._keys.render_key(old),
+            _MARKS.get(outcome, b""),
+        )
+
+    def _too_large(self, change: Change, timestamp: bytes, outcome: Outcome) -> bytes:
         small = self._columns & self._small_columns(change)
         renderer = RowRenderer(self._relation, self._types, small)
-        return b'%b%b",%b,"errors":[%b]}' % (
+        return b'%b%b",%b,"errors":[%b]%b}' % (
             self._heads[change.kind],
             timestamp,
-            _rows(change, renderer, renderer),
+            _rows(change, renderer, outcome),
             quote(TOO_LARGE),
+            _MARKS.get(outcome, b""),
         )
 
     def _small_columns(self, change: Change) -> frozenset[str]:
@@ -158,15 +188,17 @@ class ChangeShape:
         )
 
 
-def _rows(change: Change, renderer: RowRenderer, deletes: RowRenderer) -> bytes:
+def _rows(change: Change, renderer: RowRenderer, outcome: Outcome) -> bytes:
     """`record`, `old_record` or both (6.3)."""
     new, old = change.new, change.old
     if new is None:
-        return b'"old_record":' + _old_record(deletes, old, is_full=change.old_is_full)
+        return b'"old_record":' + _old_record(renderer, old, is_full=change.old_is_full)
     fallback = old if change.old_is_full else None
     record = b'"record":' + renderer.render(new, fallback)
     if change.kind is ChangeKind.INSERT:
         return record
+    if outcome is Outcome.CUT or outcome is Outcome.ENTERED_CUT:
+        return record + b',"old_record":{}'
     if old is None:
         # The key did not change, so the log has no old row: the new one holds the same key.
         return b'%b,"old_record":%b' % (record, renderer.render_key(new))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from tidewire.core.change import ChangeKind
 from tidewire.core.predicate import Predicate
 from tidewire.core.topic import Topic
 from tidewire.engine.audience import Audience
+from tidewire.engine.cohorts import Cohorts
 from tidewire.engine.fanout import Envelope, push_frame
 from tidewire.engine.subscription_entry import Entry
 from tidewire.protocol.phoenix import payloads
@@ -34,7 +36,9 @@ class GroupState(enum.Enum):
 
 
 class ChangeGroup:
-    """All channels of one topic with the same entries and role: they get the same frames.
+    """All channels of one topic with the same entries and role.
+
+    They get the same frames, as far as no row policy tells them apart.
 
     Attributes:
         key: Topic key, role and the entries as they came.
@@ -42,7 +46,7 @@ class ChangeGroup:
         role: Whose eyes they see with.
         entries: What they asked for.
         ids: The id of each entry.
-        audience: The channels.
+        cohorts: The channels, by what they may see.
         state: Whether changes flow.
         problem: Why not, for the system message; "" while live.
         bindings: What ties it to tables while live.
@@ -50,8 +54,8 @@ class ChangeGroup:
 
     __slots__ = (
         "_envelopes",
-        "audience",
         "bindings",
+        "cohorts",
         "entries",
         "ids",
         "key",
@@ -68,7 +72,7 @@ class ChangeGroup:
         topic: Topic,
         role: str,
         requests: Sequence[Requested],
-        audience: Audience,
+        make_audience: Callable[[], Audience],
     ) -> None:
         self.key = key
         self.topic = topic
@@ -76,7 +80,7 @@ class ChangeGroup:
         self.requests = tuple(requests)
         self.entries = tuple(request.entry for request in requests)
         self.ids = tuple(request.id for request in requests)
-        self.audience = audience
+        self.cohorts = Cohorts(make_audience)
         self.state = GroupState.WAITING
         self.problem = ""
         self.bindings: tuple[Binding, ...] = ()
@@ -99,7 +103,7 @@ class ChangeGroup:
         """Send every channel a system message."""
         extra = {"reason": reason} if reason else None
         payload = payloads.system(self.topic.sub_topic, EXTENSION, status, message, extra)
-        self.audience.offer(push_frame(self.topic.wire_name, "system", payload))
+        self.cohorts.offer(push_frame(self.topic.wire_name, "system", payload))
 
     def tell_resync(self, reason: str) -> None:
         """Say that changes may be missing: the client should fetch again."""
@@ -133,11 +137,13 @@ class Binding:
         predicates: What rows must meet, compiled for the types of `type_oids`.
         type_oids: Type of each column that a predicate looks at.
         shape_key: Who else sees the same.
+        hears_leaves: Whether it is told of rows that leave.
     """
 
     __slots__ = (
         "entry",
         "group",
+        "hears_leaves",
         "id",
         "id_json",
         "kinds",
@@ -164,6 +170,7 @@ class Binding:
         self.predicates = predicates
         self.type_oids = type_oids
         self.shape_key: ShapeKey = (group.role, request.entry.select)
+        self.hears_leaves = request.entry.leaves and self.kinds != (ChangeKind.INSERT,)
 
 
 class SystemNotice(msgspec.Struct, frozen=True):

@@ -2,9 +2,15 @@
 
 Theory of operation. Changes are routed in batches, in commit order. For each batch: make sure
 that everyone is resolved by the newest catalogue and every table indexed for the version that
-the changes were written with; match; ask the database what only it can judge, in one round
-trip; match again if anyone came or went meanwhile; then offer the frames without waiting in
-between. So a change always meets the subscriptions of the moment it is delivered.
+the changes were written with; match; ask the database what only it can judge of filters, in one
+round trip; ask who may see the rows, in one more where policies cannot be judged here; look
+again if anyone came, went or moved meanwhile, and ask about them alone; then offer the frames
+without waiting in between. So a change always meets the subscriptions of the moment it is
+delivered, and nothing is delivered that a policy was not asked about.
+
+Who joins while a batch is being judged is not owed its changes, which were committed before his
+join was answered; so after a few rounds of that the batch goes out, without those of whom
+nothing is known. Who was here and is somebody else now is always asked about.
 
 Freshness: a table's version not seen before and a ``tidewire.ddl`` message make the catalogue
 be read before anything after them is judged; apart from that its fingerprint is read at most
@@ -22,19 +28,18 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from tidewire.core.change import Change, ChangeKind, LogicalMessage, Relation, Transaction
+from tidewire.core.change import ChangeKind, LogicalMessage, Relation, Transaction
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionError
-from tidewire.core.filter_index import Doubt, Node
 from tidewire.core.predicate import Predicate
 from tidewire.engine.change_batch import Batch, Step
-from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape, commit_timestamp
-from tidewire.engine.change_group import Binding, ChangeGroup, ShapeKey
-from tidewire.engine.fanout import EnvelopedFrame, FanoutFrame
-from tidewire.engine.predicate_compiler import to_comparison
+from tidewire.engine.change_delivery import ChangeDelivery
+from tidewire.engine.change_frames import commit_timestamp
+from tidewire.engine.change_group import Binding, ChangeGroup
+from tidewire.engine.change_matching import Answers, ChangeMatching
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
-from tidewire.engine.table_route import TableRoute
+from tidewire.engine.visibility import Unanswered, Visibility
 from tidewire.ports.catalog_source import CatalogSource, Comparison
 
 logger = logging.getLogger(__name__)
@@ -45,11 +50,14 @@ PACE_S, PACE_ROUNDS = 0.005, 200
 FRESH_S = 1.0
 DDL_PREFIX = "tidewire.ddl"
 RETRY_MIN_S, RETRY_MAX_S = 0.05, 2.0
-MATCH_ROUNDS_MAX = 100
-"""How often a batch is matched again because subscriptions came while the database was asked."""
+ROUNDS_MAX = 100
+"""How often a batch is looked at again because something changed while the database was asked."""
 
+JOINS_ROUNDS_MAX = 3
+"""In how many of them those who joined meanwhile are waited for."""
+
+_NEVER = (-1, -1)
 _Result = TypeVar("_Result")
-_Answers = dict[Comparison, bool | None]
 
 
 class ChangeRouter:
@@ -64,6 +72,7 @@ class ChangeRouter:
         rng: random.Random,
         *,
         is_congested: Callable[[], bool] = lambda: False,
+        sends_key_only_deletes: bool = True,
     ) -> None:
         """Make it.
 
@@ -74,7 +83,11 @@ class ChangeRouter:
             stats: Counts.
             rng: For the jitter of retries.
             is_congested: Whether some receiver's outbox is full now.
+            sends_key_only_deletes: See `ChangeDelivery`.
         """
+        self._matching = ChangeMatching(subscriptions)
+        self._visibility = Visibility(subscriptions.authorizer, stats)
+        self._delivery = ChangeDelivery(stats, sends_key_only_deletes=sends_key_only_deletes)
         self._is_congested = is_congested
         self._catalogs = catalogs
         self._subscriptions = subscriptions
@@ -132,7 +145,7 @@ class ChangeRouter:
                     await self._flush(batch)
                     await self._refresh()
                     self._relations[relation.oid] = relation
-                batch.add(item, timestamp)
+                batch.add(item, timestamp, transaction.xid)
                 if batch.is_full:
                     await self._flush(batch)
         await self._flush(batch)
@@ -141,25 +154,49 @@ class ChangeRouter:
         """Deliver a batch and empty it."""
         if not batch:
             return
-        answers: _Answers = {}
-        for _ in range(MATCH_ROUNDS_MAX):
-            if self._is_stale():
-                await self._refresh()
-            if not self._is_prepared(batch):
-                await self._prepare(batch)
-                continue
-            questions = self._match(batch, answers)
-            if not questions:
-                self._deliver_all(batch)
-                break
-            await self._ask(questions, answers)
-        else:
+        if not await self._deliver_when_known(batch):
             groups = {group for step in batch for group in self._groups_of(step)}
             self._tell_resync(list(groups), "subscriptions kept changing")
         is_large = batch.is_full
         batch.clear()
         if is_large:
             await self._pace()
+
+    async def _deliver_when_known(self, batch: Batch) -> bool:
+        """Find out who gets the changes of a batch, and offer them.
+
+        Returns:
+            False when that did not come to an end; then nothing was offered.
+        """
+        answers: Answers = {}
+        matched = _NEVER
+        for round_ in range(ROUNDS_MAX):
+            if self._is_stale():
+                await self._refresh()
+            if not self._is_prepared(batch):
+                matched = _NEVER
+                await self._prepare(batch)
+                continue
+            if not self._is_settled(matched, round_):
+                matched = (self._subscriptions.version, self._subscriptions.moves)
+                comparisons = self._matching.match(batch, answers)
+                if comparisons:
+                    matched = _NEVER
+                    await self._ask(comparisons, answers)
+                    continue
+            missing = self._visibility.unanswered(batch, self._subscriptions.catalog)
+            if not missing:
+                self._deliver_all(batch)
+                return True
+            await self._judge(missing)
+        return False
+
+    def _is_settled(self, matched: tuple[int, int], round_: int) -> bool:
+        """Whether what was matched before a wait may be delivered after it."""
+        version, moves = matched
+        if version == self._subscriptions.version:
+            return True
+        return round_ >= JOINS_ROUNDS_MAX and moves == self._subscriptions.moves
 
     async def _pace(self) -> None:
         """Between full batches let sockets be served, and receivers that are behind catch up.
@@ -246,69 +283,18 @@ class ChangeRouter:
             await asyncio.sleep(delay_s * self._rng.uniform(0.5, 1.0))
             delay_s = min(2 * delay_s, RETRY_MAX_S)
 
-    # ------------------------------------------------------------ matching
-
-    def _match(self, batch: Batch, answers: _Answers) -> list[Comparison]:
-        """Note each step's hits; give what the database must be asked first."""
-        questions: dict[Comparison, None] = {}
-        for step in batch:
-            change = step.change
-            step.route = self._subscriptions.route(change.relation.oid)
-            if step.route is None or change.kind is ChangeKind.TRUNCATE:
-                continue
-            try:
-                step.hits, doubts = step.route.match(change)
-            except Exception:
-                # One table's row must not stop the stream of all; its subscribers are told.
-                logger.exception("a change cannot be matched", extra=_table_of(change))
-                step.problem = "a change could not be matched"
-                continue
-            for doubt in doubts:
-                self._settle_doubt(step, doubt, answers, questions)
-        return list(questions)
-
-    def _settle_doubt(
-        self,
-        step: Step,
-        doubt: Doubt[Binding],
-        answers: _Answers,
-        questions: dict[Comparison, None],
-    ) -> None:
-        """Add the node to the hits if the answers say so, or its questions to the questions."""
-        for predicate, value in doubt.open:
-            asked = [
-                to_comparison(question, step.change.relation.oid)
-                for question in predicate.questions(value)
-            ]
-            unknown = [comparison for comparison in asked if comparison not in answers]
-            if unknown:
-                questions.update(dict.fromkeys(unknown))
-                return
-            told = [answers[comparison] for comparison in asked]
-            if None in told:
-                self._fail_all(doubt.node, predicate)
-                return
-            if not predicate.conclude([bool(answer) for answer in told]):
-                return
-        step.hits.append(doubt.node)
-
-    def _fail_all(self, node: Node[Binding], predicate: Predicate) -> None:
-        """End the groups of a filter that the database could not evaluate."""
-        condition = predicate.condition
-        problem = (
-            f"The filter {condition.operator.value} on column {condition.column} could not be "
-            "evaluated; no more changes are sent"
-        )
-        for group in dict.fromkeys(binding.group for binding in node.targets):
-            logger.warning("a filter failed", extra={"topic": group.topic.key})
-            self._subscriptions.fail(group, problem)
-
-    async def _ask(self, questions: list[Comparison], answers: _Answers) -> None:
+    async def _ask(self, questions: list[Comparison], answers: Answers) -> None:
         async def compare() -> list[bool | None]:
             return await self._catalogs.compare(questions)
 
         told = await self._insist(compare)
         answers.update(zip(questions, told, strict=True))
+
+    async def _judge(self, missing: list[Unanswered]) -> None:
+        async def judge() -> None:
+            await self._visibility.ask(missing)
+
+        await self._insist(judge)
 
     # ------------------------------------------------------------ delivery
 
@@ -321,46 +307,10 @@ class ChangeRouter:
                 self._tell_resync(step.route.groups, "table truncated")
             elif step.problem:
                 self._tell_resync(step.route.groups, step.problem)
-            elif step.hits:
-                self._deliver(step, step.route)
-
-    def _deliver(self, step: Step, route: TableRoute) -> None:
-        kind = step.change.kind
-        catalog = self._catalogs.current
-        shapes: dict[ShapeKey, ChangeShape | None] = {}
-        wanted: dict[tuple[ChangeGroup, ChangeShape], bytes] = {}
-        for node in step.hits:
-            for binding in node.targets:
-                if kind not in binding.kinds:
-                    continue
-                key = binding.shape_key
-                if key not in shapes:
-                    shapes[key] = route.shape(key, catalog)
-                shape = shapes[key]
-                if shape is not None:
-                    receiver = (binding.group, shape)
-                    ids = wanted.get(receiver)
-                    wanted[receiver] = _with_id(ids, binding.id_json) if ids else binding.id_json
-        data: dict[ChangeShape, bytes] = {}
-        frames: dict[tuple[ChangeShape, bytes, str], FanoutFrame] = {}
-        for (group, shape), ids in wanted.items():
-            key = (shape, ids, group.topic.wire_name)
-            frame = frames.get(key)
-            if frame is None:
-                if shape not in data:
-                    data[shape] = self._render(step, shape)
-                frame = frames[key] = EnvelopedFrame(group.envelope(ids), data[shape])
-            group.audience.offer(frame)
-        if wanted:
-            self._stats.changes_total += 1
-
-    def _render(self, step: Step, shape: ChangeShape) -> bytes:
-        try:
-            return shape.data(step.change, step.timestamp)
-        except Exception:
-            # One table's row must not stop the stream of all; its subscribers are told.
-            logger.exception("a change cannot be rendered", extra=_table_of(step.change))
-            return shape.error_data(step.change, step.timestamp, NOT_RENDERED)
+            elif step.plan is not None:
+                if step.plan.version != self._subscriptions.version:
+                    self._matching.plan(step)
+                self._delivery.deliver(step, step.plan)
 
     def _groups_of(self, step: Step) -> list[ChangeGroup]:
         route = self._subscriptions.route(step.change.relation.oid)
@@ -371,12 +321,3 @@ class ChangeRouter:
             logger.warning("resync", extra={"reason": reason, "groups": len(groups)})
         for group in groups:
             group.tell_resync(reason)
-
-
-def _with_id(ids: bytes, id_json: bytes) -> bytes:
-    """One id more, unless it is there: equal entries of a channel share one."""
-    return ids if id_json in ids.split(b",") else ids + b"," + id_json
-
-
-def _table_of(change: Change) -> dict[str, str]:
-    return {"table": f"{change.relation.schema}.{change.relation.name}"}

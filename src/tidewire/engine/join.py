@@ -145,25 +145,35 @@ class Joins:
         if not _may_be_in(topic, claims):
             self.shut_down(channel, codes.may_no_longer_read(topic.sub_topic))
             return
-        former = channel.claims
         channel.claims, channel.token = claims, token
         self._expiry.watch(channel)
-        if channel.group is not None and former.role != claims.role:
+        if channel.group is None:
+            return
+        if channel.group.role == claims.role:
+            self._subscriptions.refresh(channel, channel.group, claims.values)
+        else:
             self._tasks.spawn(self._change_role(channel), "change role")
 
     async def _change_role(self, channel: Channel) -> None:
         """Bring a channel's subscription to the role of its newest token.
 
         Several may run at once, one for each token: whichever ends last finds the newest role.
+        Until then the channel sees by the role and the claims of one earlier token, never by the
+        role of one and the claims of another.
         """
         try:
             async with asyncio.timeout(self._limits.join_timeout_s):
                 while (group := channel.group) is not None and group.role != channel.claims.role:
-                    role = channel.claims.role
-                    successor = await self._subscriptions.set_role(channel, group, role)
+                    claims = channel.claims
+                    successor = await self._subscriptions.set_role(
+                        channel, group, claims.role, claims=claims.values
+                    )
                     # When another moved the channel meanwhile, `group` is no longer its group.
                     if channel.group is group:
                         channel.group = successor
+                if group is not None:
+                    # A still newer token of this role may have come while that waited.
+                    self._subscriptions.refresh(channel, group, channel.claims.values)
         except (TimeoutError, UnavailableError):
             # The old role must not go on receiving: the client is told and joins again.
             if channel.is_open:
@@ -224,7 +234,11 @@ class Joins:
             async with asyncio.timeout(self._limits.join_timeout_s):
                 await self._router.wait_live()
                 outcome = await self._subscriptions.subscribe(
-                    channel, topic, config.entries, channel.claims.role
+                    channel,
+                    topic,
+                    config.entries,
+                    channel.claims.role,
+                    claims=channel.claims.values,
                 )
         except (TimeoutError, UnavailableError):
             self._refuse(peer, frame, codes.INITIALIZING)

@@ -23,6 +23,10 @@ class Stats(msgspec.Struct):
         presence_total: Presence calls accepted.
         changes_total: Row changes offered to at least one subscriber.
         transactions_total: Transactions routed.
+        rows_judged_total: Row images that a row policy was asked about.
+        rows_hidden_total: Of them, those that none of the viewers asked about may see.
+        leaves_total: Frames that told of a row that left a filter or someone's sight.
+        policy_failures_total: Error 500 frames in place of a row, because a policy raised.
         half_open_total: Connections ended because the peer fell silent.
     """
 
@@ -40,4 +44,8 @@ class Stats(msgspec.Struct):
     presence_total: int = 0
     changes_total: int = 0
     transactions_total: int = 0
+    rows_judged_total: int = 0
+    rows_hidden_total: int = 0
+    leaves_total: int = 0
+    policy_failures_total: int = 0
     half_open_total: int = 0

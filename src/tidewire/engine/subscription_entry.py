@@ -30,6 +30,7 @@ class Entry(msgspec.Struct, frozen=True):
         conditions: What rows must meet.
         select: Columns wanted, besides the primary key; None for all.
         event: The event for messages, ``*`` for all.
+        leaves: Whether it wants to hear of rows that leave its filter or its sight.
     """
 
     kinds: frozenset[ChangeKind]
@@ -38,6 +39,7 @@ class Entry(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
     select: frozenset[str] | None = None
     event: str = ANY
+    leaves: bool = False
 
     @property
     def is_wildcard(self) -> bool:
@@ -80,6 +82,7 @@ def parse_entry(request: dict[str, Any]) -> Entry:
         conditions=parse_filter(text),
         select=_parse_select(request.get("select")),
         event=name if name in _KINDS else ANY,
+        leaves=request.get("leaves") is True,
     )
     if entry.select is not None and entry.is_wildcard:
         raise InvalidSubscriptionError(

@@ -7,6 +7,10 @@ changes, only groups that the change concerns are resolved again; while that wai
 database their former bindings stay, and what they may see is decided by the newest catalogue
 all the same. A group whose table is missing waits and comes alive by itself.
 
+Within a group channels are told apart only as far as row policies can: see `cohorts`. Everything
+that could make a plan or an answer about viewers incomplete raises `version`; what moved someone
+who was here already also raises `moves`.
+
 Source: wire specification 3.4, 3.7, 6.5, 6.7.
 """
 
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +43,7 @@ from tidewire.engine.change_group import (
     SystemNotice,
     canonical_request,
 )
+from tidewire.engine.decisions import Decisions
 from tidewire.engine.predicate_compiler import PredicateCompiler
 from tidewire.engine.subscription_entry import Entry, parse_entry
 from tidewire.engine.table_route import UNANCHORED_MAX, TableRoute
@@ -49,11 +54,20 @@ ID_BITS = 27
 SYNC_ROUNDS_MAX = 20
 """How often one call follows a catalogue that keeps changing while it is being applied."""
 
+NO_CLAIMS: Mapping[str, Any] = {}
+
 _REFUSED = "Unable to subscribe to changes with given parameters."
 
 
 class Subscriptions:
-    """Groups, their bindings, and the routes of all tables."""
+    """Groups, their bindings, and the routes of all tables.
+
+    Attributes:
+        authorizer: Who decides what a role may receive.
+        compiler: Of filters.
+        version: Higher whenever bindings, viewers or decisions are others.
+        moves: Higher whenever someone who was here may see other rows than before.
+    """
 
     def __init__(
         self,
@@ -61,13 +75,15 @@ class Subscriptions:
         authorizer: Authorizer,
         make_audience: Callable[[], Audience],
     ) -> None:
+        self.authorizer = authorizer
+        self.version = 0
+        self.moves = 0
         self._catalogs = catalogs
-        self._authorizer = authorizer
+        self._decisions = Decisions(authorizer, catalogs.current)
         self._make_audience = make_audience
         self.compiler = PredicateCompiler(catalogs)
         self._groups: dict[GroupKey, ChangeGroup] = {}
         self._routes: dict[int, TableRoute] = {}
-        self._catalog = catalogs.current
         self._syncing = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -81,19 +97,25 @@ class Subscriptions:
     @property
     def is_current(self) -> bool:
         """Whether everyone is resolved by the newest catalogue."""
-        return self._catalog is self._catalogs.current
+        return self.catalog is self._catalogs.current
 
     @property
     def catalog(self) -> Catalog:
         """The catalogue by which everyone is resolved."""
-        return self._catalog
+        return self._decisions.catalog
 
     def route(self, table_oid: int) -> TableRoute | None:
         """The route of a table that anyone wants changes of."""
         return self._routes.get(table_oid)
 
     async def subscribe(
-        self, member: Member, topic: Topic, entries: Sequence[dict[str, Any]], role: str
+        self,
+        member: Member,
+        topic: Topic,
+        entries: Sequence[dict[str, Any]],
+        role: str,
+        *,
+        claims: Mapping[str, Any] = NO_CLAIMS,
     ) -> SubscribeOutcome:
         """Let a channel have the changes it asks for.
 
@@ -107,6 +129,7 @@ class Subscriptions:
             entries: The `postgres_changes` of its join. Bad ones never raise: then there is no
                 subscription, and a system message says why.
             role: Whose eyes it sees with.
+            claims: What row policies may know of it.
 
         Raises:
             DatabaseUnavailableError: The catalogue could not be read.
@@ -127,17 +150,33 @@ class Subscriptions:
         except (InvalidSubscriptionError, InvalidFilterError) as error:
             return SubscribeOutcome(None, echoes, (SystemNotice("error", str(error)),))
         group = await self._enter_group(topic, role, requests)
-        group.audience.add(member)
+        self.version += group.cohorts.add(member, claims)
         live = group.state is GroupState.LIVE
         notice = SystemNotice("ok", SUBSCRIBED) if live else SystemNotice("error", group.problem)
         return SubscribeOutcome(group, echoes, (notice,))
 
     def unsubscribe(self, member: Member, group: ChangeGroup) -> None:
         """Send a channel nothing more. A second call is fine."""
-        group.audience.discard(member)
+        self.version += group.cohorts.discard(member)
         self._drop_if_empty(group)
 
-    async def set_role(self, member: Member, group: ChangeGroup, role: str) -> ChangeGroup:
+    def refresh(self, member: Member, group: ChangeGroup, claims: Mapping[str, Any]) -> None:
+        """Let a channel see with other claims from now on, with no change left out in between.
+
+        Claims that no policy can tell from the former ones cost nothing.
+        """
+        if group.cohorts.refresh(member, claims):
+            self.version += 1
+            self.moves += 1
+
+    async def set_role(
+        self,
+        member: Member,
+        group: ChangeGroup,
+        role: str,
+        *,
+        claims: Mapping[str, Any] = NO_CLAIMS,
+    ) -> ChangeGroup:
         """Let a channel see with another role's eyes, with no change left out in between.
 
         Returns:
@@ -148,12 +187,15 @@ class Subscriptions:
         """
         successor = await self._enter_group(group.topic, role, group.requests)
         if successor is group:
+            self.refresh(member, group, claims)
             return group
-        if member not in group.audience:
+        if member not in group.cohorts:
             self._drop_if_empty(successor)
             return group
-        successor.audience.add(member)
-        group.audience.release(member)
+        successor.cohorts.add(member, claims)
+        group.cohorts.release(member)
+        self.version += 1
+        self.moves += 1
         self._drop_if_empty(group)
         return successor
 
@@ -168,7 +210,7 @@ class Subscriptions:
         async with self._syncing:
             for _ in range(SYNC_ROUNDS_MAX):
                 newest = self._catalogs.current
-                if newest is self._catalog:
+                if newest is self.catalog:
                     return
                 await self._apply(newest)
 
@@ -189,8 +231,8 @@ class Subscriptions:
             known = self._groups.get(key)
             if known is not None:
                 return known
-            catalog = self._catalog
-            group = ChangeGroup(key, topic, role, requests, self._make_audience())
+            catalog = self.catalog
+            group = ChangeGroup(key, topic, role, requests, self._make_audience)
             bindings, problem = await self._resolve(group, catalog)
             # While the database was asked, another join or a new catalogue may have come.
             if key not in self._groups and catalog is self._catalogs.current:
@@ -200,14 +242,31 @@ class Subscriptions:
         raise DatabaseUnavailableError("the catalogue keeps changing")
 
     async def _apply(self, catalog: Catalog) -> None:
-        diff = CatalogDiff(self._catalog, catalog)
+        diff = CatalogDiff(self.catalog, catalog)
         for group in self.groups:
             if not self._is_open(group) or not _concerns(diff, group, catalog):
                 continue
             bindings, problem = await self._resolve(group, catalog)
             if self._is_open(group):  # nobody left and nothing failed meanwhile
                 self._settle(group, bindings, problem, announce=True)
-        self._catalog = catalog
+        self._decide_by(catalog)
+
+    def _decide_by(self, catalog: Catalog) -> None:
+        """Put a catalogue in force, and divide those whom its policies tell apart differently."""
+        for role, table_oid in self._decisions.adopt(catalog):
+            route = self._routes.get(table_oid)
+            for group in route.groups if route is not None else ():
+                if group.role == role:
+                    self._divide(group)
+        self.version += 1
+        self.moves += 1
+
+    def _divide(self, group: ChangeGroup) -> None:
+        oids = {binding.table_oid for binding in group.bindings}
+        policies = [self._decisions.policy(group.role, oid) for oid in sorted(oids)]
+        if group.cohorts.divide(policy for policy in policies if policy is not None):
+            self.version += 1
+            self.moves += 1
 
     def _is_open(self, group: ChangeGroup) -> bool:
         return self._groups.get(group.key) is group and group.state is not GroupState.FAILED
@@ -274,7 +333,7 @@ class Subscriptions:
         for binding in bindings:
             route = self._routes.get(binding.table_oid)
             if route is None:
-                route = TableRoute(binding.table_oid, self._authorizer)
+                route = TableRoute(binding.table_oid, self._decisions)
                 self._routes[binding.table_oid] = route
             route.add(binding)
         for binding in group.bindings:
@@ -283,9 +342,11 @@ class Subscriptions:
             if not route.bindings:
                 del self._routes[binding.table_oid]
         group.bindings = bindings
+        self.version += 1
+        self._divide(group)
 
     def _drop_if_empty(self, group: ChangeGroup) -> None:
-        if not len(group.audience) and self._groups.get(group.key) is group:
+        if not len(group.cohorts) and self._groups.get(group.key) is group:
             del self._groups[group.key]
             self._bind(group, ())
 

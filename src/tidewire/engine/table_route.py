@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
-from tidewire.core.catalog import Catalog
 from tidewire.core.change import Change, ChangeKind, Relation
 from tidewire.core.filter_index import Doubt, FilterIndex, Node
 from tidewire.core.predicate import Cell, Predicate
-from tidewire.engine.change_frames import ChangeShape
-from tidewire.engine.change_group import Binding, ChangeGroup, ShapeKey
-from tidewire.ports.authorizer import Authorizer
+from tidewire.engine.change_group import Binding, ChangeGroup
+from tidewire.engine.change_plan import Plan, make_plan
+from tidewire.engine.decisions import Decisions
+from tidewire.engine.table_views import TableViews
 from tidewire.protocol.pgoutput.row import UNCHANGED, column_text, split_row
 
-SHAPES_MAX = 512
-"""Distinct sets of columns kept ready per table; more are made anew when needed."""
+PLANNED_WANTS_MAX = 20_000
+"""How many wants the plans hold that are kept ready per table; then they begin anew."""
 
 UNANCHORED_MAX = 1_000
 """Distinct filters per table that every one of its changes must be tried on."""
+
+_KINDS = (ChangeKind.INSERT, ChangeKind.UPDATE, ChangeKind.DELETE)
 
 Recompiled = Mapping[Binding, tuple[Predicate, ...] | None]
 """Predicates for a relation whose types are not the catalogue's; None: it cannot match."""
@@ -33,19 +35,18 @@ class TableRoute:
         relation: The version it is indexed for; None before its first change.
     """
 
-    def __init__(self, oid: int, authorizer: Authorizer) -> None:
+    def __init__(self, oid: int, decisions: Decisions) -> None:
         self.oid = oid
         self.bindings: dict[Binding, None] = {}
         self.relation: Relation | None = None
-        self._authorizer = authorizer
+        self._views = TableViews(oid, decisions)
+        self._leavers = 0
+        self._plans: dict[Hashable, Plan] = {}
+        self._planned_wants = 0
+        self._planned_version = -1
         self._index: FilterIndex[Binding] | None = None
         self._indexed: dict[Binding, tuple[Predicate, ...]] = {}
         self._unanchored: Counter[Hashable] = Counter()
-        self._catalog: Catalog | None = None
-        self._shapes: dict[ShapeKey, ChangeShape | None] = {}
-        self._shapes_by_columns: OrderedDict[tuple[frozenset[str], bool], ChangeShape] = (
-            OrderedDict()
-        )
 
     @property
     def groups(self) -> list[ChangeGroup]:
@@ -64,6 +65,7 @@ class TableRoute:
     def add(self, binding: Binding) -> None:
         """Let a binding take part. Its rows are matched from the next change on."""
         self.bindings[binding] = None
+        self._leavers += binding.hears_leaves
         identity = _unanchored_identity(binding.predicates)
         if identity is not None:
             self._unanchored[identity] += 1
@@ -79,6 +81,7 @@ class TableRoute:
         if binding not in self.bindings:
             return
         del self.bindings[binding]
+        self._leavers -= binding.hears_leaves
         identity = _unanchored_identity(binding.predicates)
         if identity is not None:
             self._unanchored[identity] -= 1
@@ -113,7 +116,8 @@ class TableRoute:
         index: FilterIndex[Binding] = FilterIndex(positions)
         self._indexed = {}
         self.relation = relation
-        self._forget_shapes()
+        self._views.show(relation)
+        self._plans.clear()
         for binding in self.bindings:
             predicates = binding.predicates if fits(binding, relation) else recompiled.get(binding)
             if predicates is not None:
@@ -131,49 +135,48 @@ class TableRoute:
         assert self.relation is change.relation
         return self._index.match(_judged_row(change))
 
-    def shape(self, key: ShapeKey, catalog: Catalog) -> ChangeShape | None:
-        """How changes look to a role with a selection; None when it may see nothing."""
-        if catalog is not self._catalog:
-            self._forget_shapes()
-            self._catalog = catalog
-        try:
-            return self._shapes[key]
-        except KeyError:
-            pass
-        if len(self._shapes) >= SHAPES_MAX:
-            self._shapes.clear()
-        shape = self._shapes[key] = self._make_shape(key, catalog)
-        return shape
+    def match_former(self, change: Change) -> tuple[list[Node[Binding]], list[Doubt[Binding]]]:
+        """Of an UPDATE, what its whole old row meets, where someone wants to hear of leaves.
 
-    def _make_shape(self, key: ShapeKey, catalog: Catalog) -> ChangeShape | None:
-        role, select = key
-        table = catalog.tables.get(self.oid)
-        if table is None or self.relation is None:
-            return None
-        decision = self._authorizer.read_decision(catalog, table, role)
-        if not decision.rows:
-            return None
-        columns = decision.columns
-        if decision.has_whole_table:
-            present = {column.name for column in table.columns}
-            columns |= {c.name for c in self.relation.columns if c.name not in present}
-        primary_key = frozenset(c.name for c in table.columns if c.is_primary_key)
-        if select is not None:
-            columns &= select | primary_key
-        # Who sees the same columns and may read the whole key shares one shape.
-        kind = (columns, primary_key <= decision.columns)
-        shape = self._shapes_by_columns.get(kind)
-        if shape is None:
-            shape = self._shapes_by_columns[kind] = ChangeShape(
-                self.relation, table, catalog.types, columns, readable=decision.columns
-            )
-            if len(self._shapes_by_columns) > SHAPES_MAX:
-                self._shapes_by_columns.popitem(last=False)
-        return shape
+        Raises:
+            ProtocolViolationError: The row is none of the relation's.
+        """
+        old = change.old
+        is_told = change.kind is ChangeKind.UPDATE and change.old_is_full
+        if not self._leavers or not is_told or old is None:
+            return [], []
+        assert self._index is not None
+        hits, doubts = self._index.match(split_row(old))
+        return (
+            [node for node in hits if _hears_leaves(node)],
+            [doubt for doubt in doubts if _hears_leaves(doubt.node)],
+        )
 
-    def _forget_shapes(self) -> None:
-        self._shapes.clear()
-        self._shapes_by_columns.clear()
+    def plan(
+        self,
+        change: Change,
+        hits: Sequence[Node[Binding]],
+        former_hits: Sequence[Node[Binding]],
+        version: int,
+    ) -> Plan:
+        """Who is offered a change that meets these nodes.
+
+        Args:
+            change: Of this table, in the version that it is indexed for.
+            hits: As `match` found them, doubts settled.
+            former_hits: As `match_former` found them, doubts settled.
+            version: Of the subscriptions now.
+        """
+        if version != self._planned_version or self._planned_wants > PLANNED_WANTS_MAX:
+            self._plans.clear()
+            self._planned_wants, self._planned_version = 0, version
+        key = (_KINDS.index(change.kind), change.old_is_full, *hits, None, *former_hits)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = make_plan(change, hits, former_hits, self._views.view, version)
+            self._plans[key] = plan
+            self._planned_wants += 1 + plan.size
+        return plan
 
     def _enter(
         self,
@@ -198,6 +201,10 @@ def _unanchored_identity(predicates: Sequence[Predicate]) -> Hashable | None:
     if not predicates or any(predicate.anchor is not None for predicate in predicates):
         return None
     return frozenset(predicate.identity for predicate in predicates)
+
+
+def _hears_leaves(node: Node[Binding]) -> bool:
+    return any(binding.hears_leaves for binding in node.targets)
 
 
 def _judged_row(change: Change) -> Sequence[Cell]:

@@ -26,6 +26,10 @@ STATS_HELP = {
     "presence_total": "Presence calls accepted.",
     "changes_total": "Row changes offered to at least one subscriber.",
     "transactions_total": "Transactions routed.",
+    "rows_judged_total": "Row images that a row policy was asked about.",
+    "rows_hidden_total": "Row images that none of the viewers asked about may see.",
+    "leaves_total": "Frames that told of a row that left a filter or someone's sight.",
+    "policy_failures_total": "Error 500 frames in place of a row, because a policy raised.",
     "half_open_total": "Connections ended because the peer fell silent.",
 }
 """Counters of `engine.stats.Stats`; a test keeps them in step."""
