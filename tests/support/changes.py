@@ -32,6 +32,7 @@ from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.fanout import LANE_V2
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
+from tidewire.ports.authorizer import Authorizer
 from tidewire.ports.catalog_source import Comparison, LiteralRequest
 
 TYPES = {
@@ -160,13 +161,21 @@ class Receiver:
 class House:
     """Subscriptions and a router over a fake catalogue."""
 
-    def __init__(self, first: Catalog) -> None:
+    def __init__(
+        self,
+        first: Catalog,
+        authorizer: Authorizer | None = None,
+        *,
+        sends_key_only_deletes: bool = True,
+    ) -> None:
         self.catalogs = FakeCatalogs(first)
         self.fanout = Fanout(asyncio.get_running_loop())
         self.clock = ManualClock()
         self.stats = Stats()
         self.subscriptions = Subscriptions(
-            self.catalogs, PolicyFreeAuthorizer(), lambda: Audience(self.fanout)
+            self.catalogs,
+            PolicyFreeAuthorizer() if authorizer is None else authorizer,
+            lambda: Audience(self.fanout),
         )
         self.is_congested = False
         self.router = ChangeRouter(
@@ -176,14 +185,19 @@ class House:
             self.stats,
             random.Random(1),
             is_congested=lambda: self.is_congested,
+            sends_key_only_deletes=sends_key_only_deletes,
         )
 
     async def join(
-        self, *entries: dict[str, Any], topic: str = "room", role: str = "anon"
+        self,
+        *entries: dict[str, Any],
+        topic: str = "room",
+        role: str = "anon",
+        claims: dict[str, Any] | None = None,
     ) -> tuple[Receiver, Any]:
         receiver = Receiver()
         outcome = await self.subscriptions.subscribe(
-            receiver, Topic.parse(f"realtime:{topic}"), entries, role
+            receiver, Topic.parse(f"realtime:{topic}"), entries, role, claims=claims or {}
         )
         return receiver, outcome
 

@@ -21,6 +21,7 @@ from tests.support.changes import (
     transaction,
     update,
 )
+from tidewire.core.catalog import TableAccess
 from tidewire.core.change import Change, ChangeKind, LogicalMessage, ReplicaIdentity
 from tidewire.engine.change_batch import CHANGES_MAX, Batch
 from tidewire.engine.change_group import GroupState
@@ -162,7 +163,7 @@ async def test_with_row_security_only_roles_that_it_does_not_bind_get_anything()
     assert bound.take() == []
     rows = rows_of(free.take())
     assert [row["type"] for row in rows] == ["INSERT", "UPDATE", "DELETE"]
-    assert rows[2]["old_record"] == {"id": 7}
+    assert rows[2]["old_record"] == {"id": 7, "status": "b", "note": None}
 
 
 @pytest.mark.parametrize("access", [None, may_read(), {}])
@@ -499,15 +500,24 @@ async def test_a_table_that_left_the_publication_is_told_and_comes_back() -> Non
     assert [status for status, _ in notices_of(frames)] == ["error", "ok"]
 
 
-async def test_a_column_dropped_since_is_shown_to_those_who_may_read_the_whole_table() -> None:
-    before = table()
-    after = table(columns=(("id", 23), ("status", 25)))
-    house = House(catalog(after, author=may_read("id", "status")))
+async def test_a_column_dropped_since_is_shown_to_those_who_could_read_it_before() -> None:
+    before, after = table(), table(columns=(("id", 23), ("status", 25)))
+    house = House(catalog(before, author=may_read("id", "status")))
     whole, _ = await house.join(ALL)
     part, _ = await house.join(ALL, role="author")
+    # The column goes, and at the same moment `author` may read the whole table.
+    everything = {TRIPS: TableAccess(frozenset({"id", "status"}), True, True)}
+    house.catalogs.newest = catalog(after, author=everything)
     await house.send(insert(relation_of(before), b"1", b"a", b"b"))
     assert [set(row["record"]) for row in rows_of(whole.take())] == [{"id", "status", "note"}]
     assert [set(row["record"]) for row in rows_of(part.take())] == [{"id", "status"}]
+
+
+async def test_a_column_that_was_never_seen_readable_is_not_shown_when_it_is_gone() -> None:
+    house = House(catalog(table(columns=(("id", 23), ("status", 25)))))
+    receiver, _ = await house.join(ALL)
+    await house.send(insert(relation_of(table()), b"1", b"a", b"b"))
+    assert [set(row["record"]) for row in rows_of(receiver.take())] == [{"id", "status"}]
 
 
 async def test_equal_entries_of_a_channel_share_one_id_in_the_frame() -> None:
