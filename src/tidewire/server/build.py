@@ -124,7 +124,7 @@ def build_tenant(
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
     router = ChangeRouter(catalog, subscriptions, clock, stats, rng, is_congested=is_congested)
-    broker, verifier = MemoryBroker(), JwtVerifier(plan.secret)
+    broker = MemoryBroker()
     source = PostgresChangeSource(
         plan.database_url,
         slot=settings.database.slot,
