@@ -29,11 +29,10 @@ def test_a_statement_outside_a_step_is_refused(text: str) -> None:
         parse_migration("0001_x", text)
 
 
-def test_our_files_are_numbered_without_gaps_and_every_optional_step_has_advice() -> None:
+def test_our_files_have_numbers_of_their_own_and_every_optional_step_has_advice() -> None:
     migrations = read_migrations()
-    assert [int(migration.name[:4]) for migration in migrations] == list(
-        range(1, len(migrations) + 1)
-    )
+    numbers = [migration.name[:4] for migration in migrations]
+    assert len(set(numbers)) == len(numbers)
     for step in (step for migration in migrations for step in migration.steps):
         assert step.statements
         assert bool(step.advice) is step.is_optional, step.name
