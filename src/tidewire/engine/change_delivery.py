@@ -7,16 +7,20 @@ the same bytes are offered to everyone who is told the same.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
+from tidewire.engine.audience import Audience
 from tidewire.engine.change_batch import Step
 from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape
-from tidewire.engine.change_plan import Guarded, Plan, Want
+from tidewire.engine.change_plan import Guarded, Plan, Telling
 from tidewire.engine.fanout import EnvelopedFrame, FanoutFrame
-from tidewire.engine.outcome import Outcome, Sight
+from tidewire.engine.outcome import Outcome
 from tidewire.engine.stats import Stats
 from tidewire.engine.visibility import sights
 
 logger = logging.getLogger(__name__)
+
+_COUNTED = (Outcome.LEFT, Outcome.FAILED)
 
 
 class ChangeDelivery:
@@ -36,60 +40,64 @@ class ChangeDelivery:
     def deliver(self, step: Step, plan: Plan) -> None:
         """Offer one change to all who are told of it."""
         frames = _Frames(step)
-        for want in plan.open:
-            for outcome, ids in want.told(Sight.VISIBLE, Sight.VISIBLE):
-                want.group.cohorts.offer(frames.frame(want, outcome, ids))
-                self._count(outcome)
+        for telling, audiences in plan.open:
+            self._offer_all(frames.frame(telling), telling, audiences)
         if self._sends_key_only_deletes:
-            for want in plan.keyed:
-                want.group.cohorts.offer(frames.frame(want, Outcome.KEY, want.all_ids()))
+            for telling, audiences in plan.keyed:
+                self._offer_all(frames.frame(telling), telling, audiences)
         for guarded in plan.guarded:
             self._deliver_guarded(step, guarded, frames)
-        if frames:
-            self._stats.changes_total += 1
+        self._stats.changes_total += bool(frames.count)
+
+    def _offer_all(
+        self, frame: FanoutFrame, telling: Telling, audiences: Iterable[Audience]
+    ) -> None:
+        for audience in audiences:
+            audience.offer(frame)
+        if telling.outcome in _COUNTED:
+            self._count(telling.outcome)
 
     def _deliver_guarded(self, step: Step, guarded: Guarded, frames: _Frames) -> None:
         for new, old, keys in sights(step, guarded.policy):
+            offers = guarded.offers(new, old)
+            made: dict[Telling, FanoutFrame] = {}
             for key in keys:
-                for want, audience in guarded.receivers(key):
-                    for outcome, ids in want.told(new, old):
-                        audience.offer(frames.frame(want, outcome, ids))
-                        self._count(outcome)
+                for telling, audience in offers.get(key, ()):
+                    frame = made.get(telling)
+                    if frame is None:
+                        frame = made[telling] = frames.frame(telling)
+                    audience.offer(frame)
+                    if telling.outcome in _COUNTED:
+                        self._count(telling.outcome)
 
     def _count(self, outcome: Outcome) -> None:
         if outcome is Outcome.LEFT:
             self._stats.leaves_total += 1
-        elif outcome is Outcome.FAILED:
+        else:
             self._stats.policy_failures_total += 1
 
 
 class _Frames:
-    """The frames of one change, made on first use."""
+    """Makes the frames of one change, and its data once for all that are told the same.
 
-    __slots__ = ("_data", "_frames", "_step")
+    Attributes:
+        count: How many frames it made.
+    """
+
+    __slots__ = ("_data", "_step", "count")
 
     def __init__(self, step: Step) -> None:
         self._step = step
         self._data: dict[tuple[ChangeShape, Outcome], bytes] = {}
-        self._frames: dict[tuple[ChangeShape, Outcome, bytes, str], FanoutFrame] = {}
+        self.count = 0
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def frame(self, want: Want, outcome: Outcome, ids: bytes) -> FanoutFrame:
-        topic = want.group.topic.wire_name
-        key = (want.shape, outcome, ids, topic)
-        frame = self._frames.get(key)
-        if frame is None:
-            data = self._data_of(want.shape, outcome)
-            frame = self._frames[key] = EnvelopedFrame(want.group.envelope(ids), data)
-        return frame
-
-    def _data_of(self, shape: ChangeShape, outcome: Outcome) -> bytes:
-        data = self._data.get((shape, outcome))
+    def frame(self, telling: Telling) -> FanoutFrame:
+        self.count += 1
+        key = (telling.shape, telling.outcome)
+        data = self._data.get(key)
         if data is None:
-            data = self._data[shape, outcome] = self._render(shape, outcome)
-        return data
+            data = self._data[key] = self._render(*key)
+        return EnvelopedFrame(telling.envelope, data)
 
     def _render(self, shape: ChangeShape, outcome: Outcome) -> bytes:
         step = self._step

@@ -20,6 +20,9 @@ Answers = dict[Comparison, bool | None]
 """What the database said; None: it could not evaluate that."""
 
 
+_NOTHING: tuple[list[Node[Binding]], list[Doubt[Binding]]] = ([], [])
+
+
 class ChangeMatching:
     """Matches the steps of a batch against the filters of the moment, and plans them."""
 
@@ -40,16 +43,21 @@ class ChangeMatching:
                 continue
             try:
                 hits, doubts = step.route.match(change)
-                former_hits, former_doubts = step.route.match_former(change)
+                former_hits, former_doubts = _NOTHING
+                if step.route.looks_at_former(change):
+                    former_hits, former_doubts = step.route.match_former(change)
             except Exception:
                 # One table's row must not stop the stream of all; its subscribers are told.
                 logger.exception("a change cannot be matched", extra=_table_of(change))
                 step.problem = "a change could not be matched"
                 continue
-            step.hits = self._with_settled(hits, doubts, change, answers, questions)
-            step.former_hits = self._with_settled(
-                former_hits, former_doubts, change, answers, questions
-            )
+            if doubts:
+                hits = self._with_settled(hits, doubts, change, answers, questions)
+            if former_doubts:
+                former_hits = self._with_settled(
+                    former_hits, former_doubts, change, answers, questions
+                )
+            step.hits, step.former_hits = hits, former_hits
             self.plan(step)
         return list(questions)
 

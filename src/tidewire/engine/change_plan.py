@@ -16,10 +16,8 @@ from tidewire.engine.audience import Audience
 from tidewire.engine.change_frames import ChangeShape
 from tidewire.engine.change_group import Binding, ChangeGroup, ShapeKey
 from tidewire.engine.cohorts import rule_of
+from tidewire.engine.fanout import Envelope
 from tidewire.engine.outcome import Met, Outcome, Sight, outcome_of
-
-Told = tuple[tuple[Outcome, bytes], ...]
-"""How a channel is told: (outcome, ids) of each frame it gets."""
 
 
 class View:
@@ -39,21 +37,37 @@ class View:
         self.key = key
 
 
+class Telling:
+    """One frame to be made of a change: its data in one shape and outcome, for one topic's ids.
+
+    Attributes:
+        shape: Which columns.
+        outcome: How the change is told.
+        envelope: What stands around the data.
+    """
+
+    __slots__ = ("envelope", "outcome", "shape")
+
+    def __init__(self, shape: ChangeShape, outcome: Outcome, envelope: Envelope) -> None:
+        self.shape = shape
+        self.outcome = outcome
+        self.envelope = envelope
+
+
 class Want:
-    """What one group wants of a change, in one shape: one frame for each outcome.
+    """What one group wants of a change, in one shape.
 
     Attributes:
         group: Who.
         shape: Which columns.
     """
 
-    __slots__ = ("_met", "_told", "group", "shape")
+    __slots__ = ("_met", "group", "shape")
 
     def __init__(self, group: ChangeGroup, shape: ChangeShape) -> None:
         self.group = group
         self.shape = shape
         self._met: dict[Met, list[bytes]] = {}
-        self._told: dict[int, Told] = {}
 
     def add(self, met: Met, id_json: bytes) -> None:
         """Let an entry take part. Equal entries of a channel share one id."""
@@ -66,25 +80,33 @@ class Want:
         """Whether the new row makes a difference."""
         return any(met is not Met.LEAVES for met in self._met)
 
-    def told(self, new: Sight, old: Sight) -> Told:
-        """The frames for channels that see so much of the rows; at most one for each outcome."""
-        key = 3 * new + old
-        told = self._told.get(key)
-        if told is None:
-            told = self._told[key] = self._work_out(new, old)
-        return told
-
-    def all_ids(self) -> bytes:
-        """Ids of all its entries, whatever becomes of the change."""
-        return b",".join(dict.fromkeys(id_ for ids in self._met.values() for id_ in ids))
-
-    def _work_out(self, new: Sight, old: Sight) -> Told:
+    def told(self, new: Sight, old: Sight) -> list[tuple[Outcome, bytes]]:
+        """(outcome, ids) for channels that see so much of the rows; each outcome once."""
         ids: dict[Outcome, dict[bytes, None]] = {}
         for met, of_met in self._met.items():
             outcome = outcome_of(met, new, old)
             if outcome is not None:
                 ids.setdefault(outcome, {}).update(dict.fromkeys(of_met))
-        return tuple((outcome, b",".join(of)) for outcome, of in ids.items())
+        return [(outcome, b",".join(of)) for outcome, of in ids.items()]
+
+
+class _Tellings:
+    """Tellings, one for all that would be the same bytes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[ChangeShape, Outcome, bytes, str], Telling] = {}
+
+    def of(self, want: Want, outcome: Outcome, ids: bytes) -> Telling:
+        key = (want.shape, outcome, ids, want.group.topic.wire_name)
+        telling = self._known.get(key)
+        if telling is None:
+            telling = Telling(want.shape, outcome, want.group.envelope(ids))
+            self._known[key] = telling
+        return telling
+
+
+Offers = list[tuple[Telling, list[Audience]]]
+"""Each frame, and all channels that get it."""
 
 
 class Guarded:
@@ -92,30 +114,40 @@ class Guarded:
 
     Attributes:
         policy: The policy.
-        wants: What they want.
         new_keys: Viewer keys of those to whom the new row matters.
         old_keys: Viewer keys of all.
+        size: How many wants there are.
     """
 
-    __slots__ = ("_receivers", "new_keys", "old_keys", "policy", "wants")
+    __slots__ = ("_by_sight", "_tellings", "_wants", "new_keys", "old_keys", "policy", "size")
 
     def __init__(self, policy: RowPolicy, wants: Sequence[Want]) -> None:
         self.policy = policy
-        self.wants = wants
+        self.size = len(wants)
         rule = rule_of(policy)
         self.new_keys = _union(w.group.cohorts.keys(rule) for w in wants if w.asks_about_new)
         self.old_keys = _union(w.group.cohorts.keys(rule) for w in wants)
-        self._receivers: dict[bytes, list[tuple[Want, Audience]]] | None = None
+        self._wants = wants
+        self._tellings = _Tellings()
+        self._by_sight: dict[tuple[Sight, Sight], dict[bytes, list[tuple[Telling, Audience]]]] = {}
 
-    def receivers(self, key: bytes) -> Iterable[tuple[Want, Audience]]:
-        """All channels with this viewer key, and what they want."""
-        if self._receivers is None:
-            rule = rule_of(self.policy)
-            self._receivers = {}
-            for want in self.wants:
-                for of_key, audience in want.group.cohorts.by_key(rule):
-                    self._receivers.setdefault(of_key, []).append((want, audience))
-        return self._receivers.get(key, ())
+    def offers(self, new: Sight, old: Sight) -> dict[bytes, list[tuple[Telling, Audience]]]:
+        """By viewer key, the frames for channels that see so much of the rows."""
+        offers = self._by_sight.get((new, old))
+        if offers is None:
+            offers = self._by_sight[new, old] = self._work_out(new, old)
+        return offers
+
+    def _work_out(self, new: Sight, old: Sight) -> dict[bytes, list[tuple[Telling, Audience]]]:
+        rule = rule_of(self.policy)
+        offers: dict[bytes, list[tuple[Telling, Audience]]] = {}
+        for want in self._wants:
+            tellings = [self._tellings.of(want, *told) for told in want.told(new, old)]
+            if tellings:
+                for key, audience in want.group.cohorts.by_key(rule):
+                    of_key = offers.setdefault(key, [])
+                    of_key += [(telling, audience) for telling in tellings]
+        return offers
 
 
 class Plan:
@@ -123,23 +155,31 @@ class Plan:
 
     Attributes:
         version: Of the subscriptions, when it was made.
-        open: Those whom no policy binds, and those who get an error in place of rows.
-        keyed: Those who are bound by a policy that has no row to judge: a DELETE of which the
-            log holds the key only.
+        open: Frames for those whom no policy binds, and errors in place of rows.
+        keyed: Frames for those who are bound by a policy that has no row to judge: a DELETE of
+            which the log holds the key only.
         guarded: Those who are bound, by policy.
-        size: How many wants it holds.
+        size: Roughly, what it holds.
     """
 
     __slots__ = ("guarded", "keyed", "open", "size", "version")
 
-    def __init__(
-        self, version: int, open_: list[Want], keyed: list[Want], guarded: list[Guarded]
-    ) -> None:
+    def __init__(self, version: int, open_: Offers, keyed: Offers, guarded: list[Guarded]) -> None:
         self.version = version
         self.open = open_
         self.keyed = keyed
         self.guarded = guarded
-        self.size = len(open_) + len(keyed) + sum(len(each.wants) for each in guarded)
+        self.size = len(open_) + len(keyed) + sum(each.size for each in guarded)
+
+
+def _offers(wants: Iterable[Want], as_: Outcome | None = None) -> Offers:
+    """The frames for all channels of groups that see everything, or are told in one way only."""
+    tellings, offers = _Tellings(), dict[Telling, list[Audience]]()
+    for want in wants:
+        for outcome, ids in want.told(Sight.VISIBLE, Sight.VISIBLE):
+            telling = tellings.of(want, outcome if as_ is None else as_, ids)
+            offers.setdefault(telling, []).extend(want.group.cohorts.audiences)
+    return list(offers.items())
 
 
 def make_plan(
@@ -191,8 +231,8 @@ def make_plan(
         want.add(Met.NEW if is_refused else met, binding.id_json)
     return Plan(
         version,
-        list(open_.values()),
-        list(keyed.values()),
+        _offers(open_.values()),
+        _offers(keyed.values(), Outcome.KEY),
         [Guarded(policy, list(wants.values())) for policy, wants in guarded.items()],
     )
 

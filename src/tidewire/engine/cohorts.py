@@ -110,6 +110,11 @@ class Cohorts:
             cohort.audience.release(member)
         return True
 
+    @property
+    def audiences(self) -> list[Audience]:
+        """All channels, as those whom the policies in force tell apart."""
+        return [cohort.audience for cohort in self._cohorts.values()]
+
     def offer(self, frame: FanoutFrame) -> None:
         """Queue a frame for every channel."""
         for cohort in self._cohorts.values():

@@ -135,18 +135,19 @@ class TableRoute:
         assert self.relation is change.relation
         return self._index.match(_judged_row(change))
 
+    def looks_at_former(self, change: Change) -> bool:
+        """Whether the old row is to be matched too: it is whole, and leaves are wanted."""
+        return self._leavers > 0 and change.kind is ChangeKind.UPDATE and change.old_is_full
+
     def match_former(self, change: Change) -> tuple[list[Node[Binding]], list[Doubt[Binding]]]:
-        """Of an UPDATE, what its whole old row meets, where someone wants to hear of leaves.
+        """The same as `match` for the whole old row, as far as leaves are wanted.
 
         Raises:
             ProtocolViolationError: The row is none of the relation's.
         """
-        old = change.old
-        is_told = change.kind is ChangeKind.UPDATE and change.old_is_full
-        if not self._leavers or not is_told or old is None:
-            return [], []
         assert self._index is not None
-        hits, doubts = self._index.match(split_row(old))
+        assert change.old is not None
+        hits, doubts = self._index.match(split_row(change.old))
         return (
             [node for node in hits if _hears_leaves(node)],
             [doubt for doubt in doubts if _hears_leaves(doubt.node)],
