@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
-from tidewire.server.settings import SettingField, Settings, setting_fields
+from tidewire.server.settings import SECTIONS, SettingField, Settings, setting_fields
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 
@@ -26,6 +26,10 @@ port = 4000
 [log]
 format = "json"
 ```
+
+A server of [several tenants](../operating/tenants.md) has a table `[tenants.NAME]` for each, with
+any of these sections below it except `server`, `log` and `demo`; the settings of `tenant` stand in
+that table itself. In the environment: `TIDEWIRE_TENANTS__NAME__SECTION__KEY`.
 """
 
 
@@ -34,6 +38,8 @@ def render_settings_page() -> str:
     parts = [_HEAD]
     fields = setting_fields()
     for section in msgspec.structs.fields(Settings):
+        if section.name not in SECTIONS:
+            continue
         parts.append(f"\n## {section.name}\n\n{section.type.__doc__.strip()}\n")
         parts.append("\n| setting | type | default | variable | meaning |\n|---|---|---|---|---|\n")
         parts += [

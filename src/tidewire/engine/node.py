@@ -187,8 +187,13 @@ class Node:
             async with asyncio.timeout(self.limits.drain_timeout_s):
                 await self._all_closed.wait()
         except TimeoutError:
-            for connection in list(self._connections.values()):
-                connection.transport.abort()
+            self.cut_off()
+
+    def cut_off(self) -> None:
+        """Let nobody in, and end every connection at once, without a word."""
+        self.joins.is_draining = True
+        for connection in list(self._connections.values()):
+            connection.transport.abort()
 
     def _deliver(self, message: Message) -> None:
         """A broadcast from some node, this one included."""

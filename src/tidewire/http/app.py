@@ -1,4 +1,8 @@
-"""The HTTP application: routes by subject, one form of error, one answer to preflights."""
+"""The HTTP applications: routes by subject, one form of error, one answer to preflights.
+
+A server has one site, which answers for the process, and hands everything else to the
+application of the tenant that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,14 @@ from tidewire.http.responses import (
     preflight_response,
 )
 
+SITE_PATHS = frozenset(
+    ("/healthz", "/healthcheck", "/readyz", "/metrics", "/api/ping", "/realtime/v1/api/ping")
+)
+"""What is answered for the process, whatever host is asked for."""
+
+SITE_FOLDER = "/api/tenants"
+"""Below it, tenants are looked after: also for the process."""
+
 
 class Preflight:
     """Answers preflights of every path before routing: a route need not know of them."""
@@ -40,29 +52,54 @@ class Preflight:
         await self._app(scope, receive, send)
 
 
-def build_app(
+class Site:
+    """Everything that HTTP reaches on one port."""
+
+    def __init__(self, process: ASGIApp, tenants: ASGIApp) -> None:
+        """Args: what answers for the process, and what finds and asks the tenant's application."""
+        self._process = process
+        self._tenants = tenants
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the one whose it is."""
+        path: str = scope.get("path", "")
+        is_process = path in SITE_PATHS or path == SITE_FOLDER or path.startswith(f"{SITE_FOLDER}/")
+        await (self._process if is_process else self._tenants)(scope, receive, send)
+
+
+def build_site(
     *,
     readiness: Callable[[], Readiness],
     read_samples: ReadSamples,
-    page: PageConfig,
+    tenants: ASGIApp,
     routes: Sequence[BaseRoute] = (),
-) -> Starlette:
-    """The whole application.
+) -> Site:
+    """The whole site.
 
     Args:
         readiness: Of `health.health_routes`.
         read_samples: Of `metrics.metrics_routes`.
+        tenants: Answers everything else.
+        routes: More that belong to the process; all below `SITE_FOLDER`.
+    """
+    return Site(
+        _application([*routes, *health_routes(readiness), *metrics_routes(read_samples)]), tenants
+    )
+
+
+def build_app(*, page: PageConfig, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """One tenant's application.
+
+    Args:
         page: Of `page.page_routes`.
         routes: More, by other subjects; they come first.
     """
+    return _application([*routes, *socket_routes(), *page_routes(page)])
+
+
+def _application(routes: Sequence[BaseRoute]) -> Starlette:
     return Starlette(
-        routes=[
-            *routes,
-            *socket_routes(),
-            *health_routes(readiness),
-            *metrics_routes(read_samples),
-            *page_routes(page),
-        ],
+        routes=list(routes),
         middleware=[Middleware(Preflight)],
         exception_handlers={
             UnauthorizedRequestError: handle_unauthorized,

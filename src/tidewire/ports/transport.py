@@ -74,12 +74,14 @@ class UpgradeRequest(msgspec.Struct, frozen=True):
         query: Query parameters, decoded; the last of equal names wins.
         headers: Names in lower case; equal names joined by ", ".
         peer: Address of the peer for logs and limits, such as ``127.0.0.1``.
+        host: Host that was asked for, with its port as it was sent.
     """
 
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     peer: str
+    host: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True):

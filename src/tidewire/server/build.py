@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
@@ -17,6 +17,11 @@ from tidewire.adapters.memory.presence_store import MemoryPresenceStore
 from tidewire.adapters.postgres.catalog import PostgresCatalog
 from tidewire.adapters.postgres.change_source import PostgresChangeSource
 from tidewire.adapters.postgres.embedded import EmbeddedPostgres
+from tidewire.adapters.postgres.embedded.databases import (
+    database_beside,
+    make_database,
+    room_for,
+)
 from tidewire.adapters.postgres.migrations import migrate
 from tidewire.adapters.postgres.preflight import check_database
 from tidewire.adapters.postgres.publication import enable_table
@@ -26,8 +31,9 @@ from tidewire.engine.node import Node
 from tidewire.engine.rest_broadcast import RestBroadcasts
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
-from tidewire.http.app import build_app
+from tidewire.http.app import build_app, build_site
 from tidewire.http.broadcast import broadcast_routes
+from tidewire.http.origins import OriginGuard
 from tidewire.http.page import PageConfig
 from tidewire.server.clock import SystemClock
 from tidewire.server.data_folder import DataFolder
@@ -37,17 +43,34 @@ from tidewire.server.epoch_file import EpochFile
 from tidewire.server.limit_settings import node_limits, socket_limits
 from tidewire.server.listen import WebServer
 from tidewire.server.numbers import TenantNumbers, process_samples
-from tidewire.server.settings import Settings
+from tidewire.server.settings import Settings, origin_policy
 from tidewire.server.tenant import Tenant, TenantPlan
+from tidewire.server.tenant_directory import TenantDirectory
+from tidewire.server.tenant_plans import needs_embedded
+from tidewire.server.tenant_runner import TenantRunner
 from tidewire.server.verifying import make_verifier
+from tidewire.transports.limits import SocketLimits
+from tidewire.transports.websocket import SocketGroup
 
-__all__ = ["Server", "build_server", "check_database", "enable_table", "migrate", "open_database"]
+__all__ = [
+    "Server",
+    "build_server",
+    "check_database",
+    "database_beside",
+    "enable_table",
+    "make_database",
+    "migrate",
+    "open_database",
+]
 
 HTTP_DRAIN_S = 1
 """How long HTTP requests get to end once the WebSockets are gone."""
 
 EMBEDDED_FOLDER = "postgres"
 EPOCH_FILE = "slot.json"
+
+PrepareDatabase = Callable[[TenantPlan], Awaitable[None]]
+NewSockets = Callable[[SocketLimits, Callable[[], None]], SocketGroup]
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -58,7 +81,7 @@ class Server(msgspec.Struct, frozen=True):
         web: The one port.
     """
 
-    tenants: list[Tenant]
+    tenants: Sequence[TenantRunner]
     web: WebServer
 
 
@@ -67,12 +90,14 @@ def open_database(
 ) -> AbstractAsyncContextManager[Database]:
     """The database that the settings name, for the length of a block.
 
+    Where each of several tenants has its own, it is a `Database` that nobody uses.
+
     Args:
         settings: Say which.
         folder: Where an embedded one lies.
         stop_within_s: See `embedded_database`.
     """
-    if settings.database.url:
+    if not needs_embedded(settings):
         return nullcontext(Database(settings.database.url, "the database of database.url"))
     path = folder.path / EMBEDDED_FOLDER
     embedded = EmbeddedPostgres(
@@ -80,50 +105,67 @@ def open_database(
         password=folder.database_password,
         port=settings.database.port or None,
         enclosing=folder.path,
+        extra_settings=room_for(len(settings.tenants)),
     )
     return embedded_database(embedded, path, stop_within_s=stop_within_s)
 
 
-def build_server(settings: Settings, plans: Sequence[TenantPlan]) -> Server:
+def build_server(
+    settings: Settings, plans: Sequence[TenantPlan], *, prepare: PrepareDatabase
+) -> Server:
     """Make all parts; nothing runs or listens yet. Call within the running loop.
 
     Args:
         settings: All of them.
         plans: What each tenant is made from.
+        prepare: Brings a tenant's database to what it needs.
     """
-    tenants = [
-        build_tenant(settings, plan, is_congested=lambda: web.is_congested) for plan in plans
-    ]
-    only = tenants[0]
+    rng = random.SystemRandom()
+
+    def runner(plan: TenantPlan) -> TenantRunner:
+        return TenantRunner(
+            plan,
+            prepare=lambda: prepare(plan),
+            build=lambda: build_tenant(plan.settings, plan, new_sockets=web.socket_group),
+            is_alone=len(plans) == 1,
+            rng=rng,
+        )
+
+    directory = TenantDirectory([runner(plan) for plan in plans])
+    started_s = time.monotonic()
+    site = build_site(
+        readiness=directory.readiness,
+        read_samples=lambda: [*directory.samples(), *process_samples(started_s=started_s)],
+        tenants=directory,
+    )
     web = WebServer(
-        only.app,
-        only.node.accept,
+        site,
+        directory.accept,
         host=settings.server.host,
         port=settings.server.port,
         limits=socket_limits(settings.limits),
         trusted_proxies=settings.server.trusted_proxies,
-        on_slow_consumer=only.numbers.count_slow_consumer,
         drain_s=HTTP_DRAIN_S,
     )
-    return Server(tenants, web)
+    return Server(directory.runners, web)
 
 
-def build_tenant(
-    settings: Settings, plan: TenantPlan, *, is_congested: Callable[[], bool]
-) -> Tenant:
+def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSockets) -> Tenant:
     """Make all parts of one tenant, none of which another tenant shares.
 
     Args:
         settings: This tenant's: what it sets for itself lies over the server's.
         plan: What it is made from besides.
-        is_congested: Whether some client's outbox is full now.
+        new_sockets: Makes a group of connections with bounds of its own.
     """
     clock, rng, stats = SystemClock(), random.SystemRandom(), Stats()
     publication = settings.database.publication
     catalog = PostgresCatalog(plan.database_url, publication=publication)
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
-    router = ChangeRouter(catalog, subscriptions, clock, stats, rng, is_congested=is_congested)
+    router = ChangeRouter(
+        catalog, subscriptions, clock, stats, rng, is_congested=lambda: bool(sockets.congested)
+    )
     broker = MemoryBroker()
     source = PostgresChangeSource(
         plan.database_url,
@@ -133,6 +175,8 @@ def build_tenant(
         clock=clock,
         rng=rng,
     )
+    numbers = TenantNumbers(stats, source, fanout)
+    sockets = new_sockets(socket_limits(settings.limits), numbers.count_slow_consumer)
     verifier = make_verifier(
         settings.auth, secret=plan.secret, keys=plan.keys, clock=clock, rng=rng
     )
@@ -148,11 +192,7 @@ def build_tenant(
         stats=stats,
         limits=node_limits(settings.limits, drain_timeout_s=settings.server.drain_timeout_s),
     )
-    numbers = TenantNumbers(stats, source, fanout)
-    started_s = time.monotonic()
     app = build_app(
-        readiness=numbers.readiness,
-        read_samples=lambda: [*numbers.samples(), *process_samples(started_s=started_s)],
         page=_page(settings, plan),
         routes=broadcast_routes(
             RestBroadcasts(
@@ -163,12 +203,13 @@ def build_tenant(
         ),
     )
     return Tenant(
-        plan,
-        node,
-        router,
-        source,
-        numbers,
-        app,
+        plan=plan,
+        node=node,
+        router=router,
+        source=source,
+        numbers=numbers,
+        sockets=sockets,
+        app=OriginGuard(app, origin_policy(settings)),
         parts=[
             ("signing keys", verifier.run),
             ("stream", lambda: source.run(router)),

@@ -6,6 +6,7 @@
       database_password    0600, made once
       publishable_key      0600, made once: what stands behind sb_publishable_
       secret_key           0600, made once: what stands behind sb_secret_
+      tenants/NAME/        0700: the same and the slot's record, where there are several tenants
 
 Secrets are made once and then never changed, so that keys, tokens and addresses stay valid
 across restarts and kills.
@@ -44,10 +45,10 @@ class DataFolder:
     Use as a context manager, or call `close`.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int | None) -> None:
         """Use `open`."""
         self.path = path
-        self._lock: int | None = lock
+        self._lock = lock
 
     @classmethod
     def open(cls, path: Path = DEFAULT_FOLDER) -> DataFolder:
@@ -87,6 +88,25 @@ class DataFolder:
         trace: types.TracebackType | None,
     ) -> None:
         self.close()
+
+    def within(self, *names: str) -> DataFolder:
+        """A folder below this one, with secrets of its own; made when absent, private.
+
+        This one's lock guards it.
+
+        Raises:
+            SetupError: It cannot be made.
+        """
+        path = self.path.joinpath(*names)
+        try:
+            path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            for made in (path, *path.parents):
+                if made == self.path:
+                    break
+                made.chmod(_FOLDER_MODE)
+        except OSError as error:
+            raise _unusable(path, error) from error
+        return DataFolder(path, None)
 
     @property
     def jwt_secret(self) -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from tidewire.core.errors import SetupError
+from tidewire.core.errors import RealtimeError, SetupError, UnavailableError
 
 _logger = logging.getLogger(__name__)
 
@@ -55,6 +55,10 @@ class Problem(Protocol):
         """What to do about it."""
         ...
 
+    def to_error(self) -> RealtimeError:
+        """As an exception: an `UnavailableError` where waiting may help."""
+        ...
+
 
 class Database(msgspec.Struct, frozen=True):
     """A database that answers.
@@ -96,18 +100,25 @@ async def embedded_database(
             _logger.warning("PostgreSQL is still shutting down")
 
 
-def require_fit(problems: list[Problem]) -> list[Problem]:
+def require_fit(problems: list[Problem], *, may_wait: bool = False) -> list[Problem]:
     """Refuse a database on which the server cannot work.
+
+    Args:
+        problems: What was found.
+        may_wait: Whether somebody tries again later.
 
     Returns:
         The warnings that remain.
 
     Raises:
         SetupError: Names every error, with advice for each.
+        DatabaseUnavailableError: `may_wait`, and waiting may help.
     """
     errors = [problem for problem in problems if problem.severity == "error"]
     if not errors:
         return list(problems)
+    if may_wait and isinstance(passing := errors[0].to_error(), UnavailableError):
+        raise passing
     if len(errors) == 1:
         raise SetupError(errors[0].problem, errors[0].advice)
     lines = [f"- {error.problem}\n  {error.advice}".rstrip() for error in errors]

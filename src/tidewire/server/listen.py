@@ -14,12 +14,11 @@ from typing import Any
 from uvicorn import Config, Server
 
 from tidewire.core.errors import SetupError
-from tidewire.ports.transport import Acceptor
-from tidewire.server.forwarded import TrustedProxies
+from tidewire.server.forwarded import ForwardedRequests, TrustedProxies
 from tidewire.server.open_files import open_files_warning, raise_open_files
-from tidewire.server.sniff import Upgrades, bound_sniffer, live_connections
+from tidewire.server.sniff import Decider, Upgrades, bound_sniffer, share_live
 from tidewire.transports.limits import SocketLimits
-from tidewire.transports.websocket import SocketGroup
+from tidewire.transports.websocket import Closable, SocketGroup
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ class WebServer:
     def __init__(
         self,
         app: Callable[..., Any],
-        acceptor: Acceptor,
+        acceptor: Decider,
         *,
         host: str,
         port: int,
@@ -62,7 +61,7 @@ class WebServer:
             port: Port, 0 for a free one.
             limits: Bounds of the sockets.
             paths: Where upgrades are taken.
-            trusted_proxies: Addresses or networks whose X-Forwarded-For is believed.
+            trusted_proxies: Addresses or networks whose X-Forwarded-… headers are believed.
             ssl_context: For TLS.
             on_slow_consumer: Called once per peer cut off because it did not read.
             drain_s: How long `stop` lets connections end by themselves.
@@ -77,7 +76,7 @@ class WebServer:
         self._limits = limits or SocketLimits()
         self._paths = paths
         self._proxies = TrustedProxies(trusted_proxies)
-        self._trusted_proxies = list(trusted_proxies)
+        self._live: set[Closable] = set()
         self._ssl_context = ssl_context
         self._on_slow_consumer = on_slow_consumer
         self._drain_s = drain_s
@@ -89,12 +88,21 @@ class WebServer:
     @property
     def connection_count(self) -> int:
         """Open connections, HTTP included."""
-        return len(self._server.server_state.connections) if self._server else 0
+        return len(self._live)
 
-    @property
-    def is_congested(self) -> bool:
-        """Whether some client's outbox is over its limit now."""
-        return bool(self._upgrades and self._upgrades.group.congested)
+    def socket_group(
+        self, limits: SocketLimits, on_slow_consumer: Callable[[], None]
+    ) -> SocketGroup:
+        """A group of connections with bounds of their own, for a `Grant`.
+
+        Call within the running loop.
+
+        Args:
+            limits: Their bounds; those on request heads and on all connections stay the server's.
+            on_slow_consumer: Called once per peer cut off because it did not read.
+        """
+        loop = asyncio.get_running_loop()
+        return SocketGroup(limits, loop=loop, live=self._live, on_slow_consumer=on_slow_consumer)
 
     async def start(self) -> tuple[str, int]:
         """Listen.
@@ -111,7 +119,7 @@ class WebServer:
             _logger.warning(warning)
         loop = asyncio.get_running_loop()
         self._sockets = await _listen(self._host, self._port, self._limits.sndbuf_bytes)
-        self._server = server = self._build(loop)
+        self._server = server = self._build()
         await server.startup(sockets=self._sockets)
         await server.on_tick(0)
         self._ticker = loop.create_task(self._tick(server))
@@ -129,35 +137,30 @@ class WebServer:
         assert self._upgrades is not None
         self._ticker.cancel()
         await server.shutdown(sockets=self._sockets)
-        for connection in list(self._upgrades.group.live):
+        for connection in list(self._live):
             connection.abort()
         await asyncio.gather(self._ticker, *self._upgrades.tasks, return_exceptions=True)
 
-    def _build(self, loop: asyncio.AbstractEventLoop) -> Server:
+    def _build(self) -> Server:
         context = self._ssl_context
         config = Config(
-            self._app,
+            ForwardedRequests(self._app, self._proxies),
             interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             backlog=BACKLOG,
-            proxy_headers=bool(self._trusted_proxies),
-            forwarded_allow_ips=self._trusted_proxies,
+            proxy_headers=False,
             timeout_graceful_shutdown=self._drain_s,
             ssl_context_factory=(lambda _config, _default: context) if context else None,
         )
         server = Server(config)
+        share_live(server.server_state, self._live)
         self._upgrades = Upgrades(
             self._acceptor,
             paths=self._paths,
-            group=SocketGroup(
-                self._limits,
-                loop=loop,
-                live=live_connections(server.server_state),
-                on_slow_consumer=self._on_slow_consumer,
-            ),
+            group=self.socket_group(self._limits, self._on_slow_consumer),
             proxies=self._proxies,
         )
         config.http = config.ws = bound_sniffer(self._upgrades)

@@ -24,6 +24,26 @@ class DemoSignIn(msgspec.Struct, frozen=True):
     password: str
 
 
+class TenantRecord(msgspec.Struct, frozen=True):
+    """One of several tenants.
+
+    Attributes:
+        url: Where it answers, by a name that leads to this machine.
+        hosts: Host names that it answers to besides.
+        anon_key: Public key of visitors.
+        service_role_key: Key that sees everything.
+        jwt_secret: What tokens are signed with.
+        database_url: For any PostgreSQL client on this machine.
+    """
+
+    url: str
+    hosts: list[str]
+    anon_key: str
+    service_role_key: str
+    jwt_secret: str
+    database_url: str
+
+
 class ReadyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A running server.
 
@@ -37,6 +57,7 @@ class ReadyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         version: Of Tidewire.
         pid: Of the server's process.
         demo_users: Sign-ins of the sample organizers; only of `tidewire demo`.
+        tenants: Each by its name, where there are several; the keys above are the first one's.
     """
 
     url: str
@@ -48,6 +69,7 @@ class ReadyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str
     pid: int
     demo_users: list[DemoSignIn] | None = None
+    tenants: dict[str, TenantRecord] | None = None
 
 
 def write_record(record: ReadyRecord, path: Path) -> None:

@@ -14,20 +14,24 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from tidewire import __version__
-from tidewire.core.errors import RealtimeError, SetupError
+from tidewire.core.errors import SetupError
+from tidewire.core.host_name import LOOPBACK_NAME
 from tidewire.protocol.pgoutput.compiled import use_python
 from tidewire.protocol.pgoutput.render import renderer_name
 from tidewire.server.build import (
     Server,
     build_server,
     check_database,
+    database_beside,
     enable_table,
+    make_database,
     migrate,
     open_database,
 )
@@ -35,24 +39,20 @@ from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, require_fit
 from tidewire.server.demo.load import demo_users, load_demo
 from tidewire.server.demo.robots import Robots
-from tidewire.server.keys import (
-    Keys,
-    claims_of_keys,
-    keys_made_at_s,
-    make_keys,
-    with_opaque_keys,
-)
 from tidewire.server.logging_setup import set_up_logging
 from tidewire.server.ready_file import (
     FOLDER_NAME,
     DemoSignIn,
     ReadyRecord,
+    TenantRecord,
     remove_record,
     write_record,
 )
 from tidewire.server.settings import Settings
 from tidewire.server.stop_signal import StopSignal
-from tidewire.server.tenant import DEFAULT_TENANT, Part, TenantPlan
+from tidewire.server.tenant import Part, TenantPlan
+from tidewire.server.tenant_plans import plan_tenants
+from tidewire.server.tenant_runner import TenantRunner, named
 
 try:
     from uvloop import new_event_loop
@@ -122,29 +122,28 @@ class _Life:
             self._check_ready_file()
             opening = open_database(self._settings, folder, stop_within_s=self._stop.seconds_left)
             database = await stack.enter_async_context(opening)
-            await self._prepare(database)
-        secret = self._settings.auth.jwt_secret or folder.jwt_secret
-        made_at_s = keys_made_at_s(folder.path, now_s=time.time())
-        signed = make_keys(secret, made_at_s=made_at_s, claims=claims_of_keys(self._settings.auth))
-        keys = with_opaque_keys(signed, folder.secret)
-        plan = TenantPlan(
-            DEFAULT_TENANT, folder.path, database.url, secret, keys, is_demo=self._with_demo
-        )
-        server = build_server(self._settings, [plan])
-        for tenant in server.tenants:
-            for close in tenant.closers:
-                stack.push_async_callback(close)
+            plans = plan_tenants(
+                self._settings,
+                folder,
+                embedded_url=lambda name: self._embedded_url(database, name),
+                is_demo=self._with_demo,
+                now_s=time.time(),
+            )
+            server = build_server(
+                self._settings, plans, prepare=partial(self._prepare, database=database)
+            )
+            for tenant in server.tenants:
+                await tenant.prepare()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_named(name, work), name=name)
+                group.create_task(_awaited(work), name=name)
                 for name, work in self._parts(server, database)
             ]
             try:
                 with self._stop.interruptible():
                     host, port = await server.web.start()
                     await self._wait_live(server)
-                    record = self._record(host, port, database, secret, keys)
-                    self._announce(record, folder)
+                    self._announce(self._record(host, port, plans), folder)
                 await self._stop.wait()
             finally:
                 _logger.info("stopping")
@@ -164,63 +163,98 @@ class _Life:
                 "Make the folder, or name another with --ready-file.",
             )
 
-    async def _prepare(self, database: Database) -> None:
-        """Bring the database to what the server needs."""
-        _logger.info("database", extra={"database": database.description})
-        publication = self._settings.database.publication
-        if database.supervise is None:
-            problems = await check_database(database.url, publication=publication)
-            for warning in require_fit(list(problems)):
-                _logger.warning(warning.problem, extra={"advice": warning.advice})
-        await migrate(database.url, publication=publication)
-        if not self._with_demo:
-            return
+    def _embedded_url(self, database: Database, tenant: str) -> str:
+        """Where a tenant without a database of its own has one."""
+        return database_beside(database.url, tenant) if self._settings.tenants else database.url
+
+    async def _prepare(self, plan: TenantPlan, *, database: Database) -> None:
+        """Bring a tenant's database to what the server needs."""
+        url, publication = plan.database_url, plan.settings.database.publication
+        is_ours = database.supervise is not None and not plan.settings.database.url
+        if is_ours and url != database.url:
+            await make_database(database.url, plan.name)
+        told = database.description if is_ours else "the database of database.url"
+        _logger.info("database", extra={"database": told, **self._field(plan)})
+        if not is_ours:
+            problems = await check_database(url, publication=publication)
+            may_wait = bool(self._settings.tenants)
+            for warning in require_fit(list(problems), may_wait=may_wait):
+                advice = {"advice": warning.advice}
+                _logger.warning(warning.problem, extra={**advice, **self._field(plan)})
+        await migrate(url, publication=publication)
+        if plan.is_demo:
+            await self._load_demo(plan)
+
+    async def _load_demo(self, plan: TenantPlan) -> None:
+        url, publication = plan.database_url, plan.settings.database.publication
 
         async def enable(table: str, full: bool) -> None:  # noqa: FBT001 - `EnableTable` calls it so
-            await enable_table(database.url, table, full=full, publication=publication)
+            await enable_table(url, table, full=full, publication=publication)
 
-        if await load_demo(database.url, seed=self._settings.demo.seed, enable=enable):
+        if await load_demo(url, seed=self._settings.demo.seed, enable=enable):
             _logger.info("made the sample data")
+
+    def _field(self, plan: TenantPlan) -> dict[str, str]:
+        """Says in a log line whose it is, where that is a question."""
+        return {"tenant": plan.name} if self._settings.tenants else {}
 
     def _parts(self, server: Server, database: Database) -> list[Part]:
         """What runs as long as the server does, in the order of its start."""
         parts: list[Part] = []
         if database.supervise is not None:
-            parts.append(("database", database.supervise))
-        for tenant in server.tenants:
-            parts += tenant.parts
+            parts.append(("database", partial(named, "database", database.supervise)))
+        parts += [(tenant.name, tenant.run) for tenant in server.tenants]
         if self._with_demo and self._settings.demo.simulate:
             robots = Robots(database.url, edits_per_s=self._settings.demo.edits_per_s)
-            parts.append(("robots", robots.run))
+            parts.append(("robots", partial(named, "robots", robots.run)))
         return parts
 
     async def _wait_live(self, server: Server) -> None:
+        waiting = [self._wait_one_live(tenant) for tenant in server.tenants]
+        await asyncio.gather(*waiting)
+
+    async def _wait_one_live(self, tenant: TenantRunner) -> None:
         try:
             async with asyncio.timeout(LIVE_DEADLINE_S):
-                for tenant in server.tenants:
-                    await tenant.router.wait_live()
+                await tenant.wait_live()
         except TimeoutError:
-            reason = server.tenants[0].source.status.detail or "no answer yet"
-            _logger.warning("ready before the stream is live", extra={"reason": reason})
+            reason = tenant.trouble or "no answer yet"
+            extra = {"reason": reason, **self._field(tenant.plan)}
+            _logger.warning("ready before the stream is live", extra=extra)
 
     # ------------------------------------------------------------ while it runs
 
-    def _record(
-        self, host: str, port: int, database: Database, secret: str, keys: Keys
-    ) -> ReadyRecord:
-        url = local_url(host, port)
-        users = [DemoSignIn(user.email, user.password) for user in demo_users(secret)]
+    def _record(self, host: str, port: int, plans: Sequence[TenantPlan]) -> ReadyRecord:
+        url, first = local_url(host, port), plans[0]
+        users = [DemoSignIn(user.email, user.password) for user in demo_users(first.secret)]
         return ReadyRecord(
             url=url,
-            anon_key=keys.anon,
-            service_role_key=keys.service_role,
-            jwt_secret=secret,
-            database_url=database.url,
+            anon_key=first.keys.anon,
+            service_role_key=first.keys.service_role,
+            jwt_secret=first.secret,
+            database_url=first.database_url,
             dashboard_url=f"{(self._settings.server.public_url or url).rstrip('/')}/",
             version=__version__,
             pid=os.getpid(),
             demo_users=users if self._with_demo else None,
+            tenants=self._tenant_records(url, port, plans) if self._settings.tenants else None,
         )
+
+    def _tenant_records(
+        self, url: str, port: int, plans: Sequence[TenantPlan]
+    ) -> dict[str, TenantRecord]:
+        scheme = url.partition("://")[0]
+        return {
+            plan.name: TenantRecord(
+                url=f"{scheme}://{plan.name}.{LOOPBACK_NAME}:{port}",
+                hosts=plan.settings.tenant.hosts,
+                anon_key=plan.keys.anon,
+                service_role_key=plan.keys.service_role,
+                jwt_secret=plan.secret,
+                database_url=plan.database_url,
+            )
+            for plan in plans
+        }
 
     def _announce(self, record: ReadyRecord, folder: DataFolder) -> None:
         gc.freeze()  # what is there now stays: never look through it again
@@ -253,10 +287,15 @@ class _Life:
         """Send every client away, then close the port; bounded, whatever clients do."""
         try:
             async with asyncio.timeout(DRAIN_DEADLINE_S):
-                await asyncio.gather(*[tenant.node.drain() for tenant in server.tenants])
+                await asyncio.gather(*[tenant.drain() for tenant in server.tenants])
                 await server.web.stop()
         except TimeoutError:
             _logger.warning("not all connections ended in time")
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work`; made as late as this, nothing is left unawaited by a task that never began."""
+    await work()
 
 
 def local_url(host: str, port: int) -> str:
@@ -265,21 +304,6 @@ def local_url(host: str, port: int) -> str:
     if ":" in reachable and not reachable.startswith("["):
         reachable = f"[{reachable}]"
     return f"http://{reachable}:{port}"
-
-
-class _PartEndedError(RealtimeError):
-    """A part that runs as long as the server does ended without an error."""
-
-
-async def _named(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run a part that should never end; say which one it was when it does."""
-    try:
-        await work()  # made here: a task that is cancelled before it began leaves none unawaited
-    except Exception:
-        _logger.exception("a part of the server failed", extra={"part": name})
-        raise
-    _logger.error("a part of the server ended by itself", extra={"part": name})
-    raise _PartEndedError(name)
 
 
 def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -13,16 +13,28 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from tidewire.core.errors import SetupError
+from tidewire.core.host_name import is_host_name
+from tidewire.core.origin import OriginPolicy
 from tidewire.engine.limits import Limits
 from tidewire.server.auth_settings import AuthSettings
 from tidewire.server.limit_settings import LimitSettings
+from tidewire.server.tenant_settings import (
+    layered,
+    may_set,
+    refuse_alike,
+    refuse_shared,
+    split_tenants,
+    tenant_variables,
+)
 
 ENVIRONMENT_PREFIX = "TIDEWIRE_"
+_TENANT_PREFIX = f"{ENVIRONMENT_PREFIX}TENANTS__"
 _DRAIN_TIMEOUT_S = Limits().drain_timeout_s
 
 
@@ -130,8 +142,39 @@ class DemoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(description="Another number makes other rows.")] = 1
 
 
+class TenantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The project that is served. A server of several has `[tenants.NAME]` for each instead."""
+
+    hosts: Annotated[
+        list[str],
+        Meta(
+            description="Host names of the tenant, without ports. A host whose first label is "
+            "the tenant's name is one too. Without tenants, empty takes every host."
+        ),
+    ] = []
+    suspended: Annotated[
+        bool, Meta(description="Whether it is shut: connections are refused with 403.")
+    ] = False
+
+
+class SecuritySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may call from a browser."""
+
+    allowed_origins: Annotated[
+        list[str],
+        Meta(
+            description="Origins that pages may call from, such as https://app.example.org or "
+            "https://*.example.org; others get 403. Empty allows every origin."
+        ),
+    ] = []
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All settings, by section."""
+    """All settings, by section.
+
+    Attributes:
+        tenants: Name to the whole settings of each tenant; empty where there is only one.
+    """
 
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -140,6 +183,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     demo: DemoSettings = DemoSettings()
+    tenant: TenantSettings = TenantSettings()
+    security: SecuritySettings = SecuritySettings()
+    tenants: dict[str, Settings] = {}
+
+
+SECTIONS = tuple(name for name in Settings.__struct_fields__ if name != "tenants")
+"""Names of the sections, in the order of the reference."""
 
 
 class SettingField(NamedTuple):
@@ -167,6 +217,8 @@ def setting_fields() -> dict[str, SettingField]:
     """Every setting by its path, in the order of the classes above."""
     found: dict[str, SettingField] = {}
     for section in msgspec.structs.fields(Settings):
+        if section.name not in SECTIONS:
+            continue
         for field in msgspec.structs.fields(section.type):
             path = f"{section.name}.{field.name}"
             made = field.default_factory
@@ -196,18 +248,69 @@ def load_settings(
         SetupError: A key is no setting, or a value does not fit it; says where it stands.
     """
     fields = setting_fields()
+    variables = os.environ if environment is None else environment
     values: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {}
     if config_file is not None:
-        values |= _from_file(config_file, fields)
-    values |= _from_environment(os.environ if environment is None else environment, fields)
+        values, own = _from_file(config_file, fields)
+    values |= _from_environment(variables, fields)
+    for name, path, value, variable in tenant_variables(variables, _TENANT_PREFIX, own):
+        own[name][path] = _tenant_value(
+            fields, name, path, value, f"the variable {variable}", is_text=True
+        )
     for path, value in (flags or {}).items():
         if value is not None:
             flag = f"--{path.rpartition('.')[2].replace('_', '-')}"
             values[path] = _checked(fields[path], value, f"the flag {flag}", is_text=False)
-    return _assemble(values)
+    return _with_tenants(values, own) if own else _assemble(values)
 
 
-def _from_file(path: Path, fields: Mapping[str, SettingField]) -> dict[str, Any]:
+def _with_tenants(values: Mapping[str, Any], own: Mapping[str, dict[str, Any]]) -> Settings:
+    refuse_shared(values)
+    tenants: dict[str, Settings] = {}
+    for name, paths in own.items():
+        try:
+            tenants[name] = _assemble(layered(values, paths, name))
+        except SetupError as error:
+            raise SetupError(f"tenants.{name}: {error.problem}", error.advice) from error
+    refuse_alike(
+        {
+            name: (tenant.database.url, tenant.database.slot, tenant.tenant.hosts)
+            for name, tenant in tenants.items()
+        }
+    )
+    return msgspec.structs.replace(_assemble(values), tenants=tenants)
+
+
+def _tenant_value(
+    fields: Mapping[str, SettingField],
+    name: str,
+    path: str,
+    value: Any,
+    place: str,
+    *,
+    is_text: bool,
+) -> Any:
+    """One checked value of a tenant.
+
+    Raises:
+        SetupError: There is no such setting, it belongs to the server, or it does not fit.
+    """
+    if path not in fields:
+        written = path.removeprefix("tenant.")
+        raise _unknown(f"tenants.{name}.{written}", f"in {place}", path, fields)
+    if not may_set(path):
+        raise SetupError(
+            f"{path} in {place} is set for the tenant {name}, and belongs to the whole server.",
+            f"Set it outside of [tenants.{name}].",
+        )
+    return _checked(fields[path], value, place, is_text=is_text)
+
+
+def _from_file(
+    path: Path, fields: Mapping[str, SettingField]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What a file sets for the server, and for each tenant that it names."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -217,12 +320,20 @@ def _from_file(path: Path, fields: Mapping[str, SettingField]) -> dict[str, Any]
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SetupError(f"The settings file {path} is not TOML: {error}.") from error
+    rest, tables = split_tenants(document, str(path))
     found: dict[str, Any] = {}
-    for key, value in _flatten(document):
+    for key, value in _flatten(rest):
         if key not in fields:
             raise _unknown(key, f"in {path}", key, fields)
         found[key] = _checked(fields[key], value, str(path), is_text=False)
-    return found
+    own = {
+        name: {
+            key: _tenant_value(fields, name, key, value, str(path), is_text=False)
+            for key, value in table.items()
+        }
+        for name, table in tables.items()
+    }
+    return found, own
 
 
 def _flatten(document: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -244,7 +355,7 @@ def _from_environment(
     by_name = {field.environment_name: field for field in fields.values()}
     found: dict[str, Any] = {}
     for name in sorted(environment):
-        if not name.startswith(ENVIRONMENT_PREFIX):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(_TENANT_PREFIX):
             continue
         field = by_name.get(name)
         if field is not None:
@@ -297,4 +408,25 @@ def _assemble(values: Mapping[str, Any]) -> Settings:
         sections.setdefault(section, {})[key] = value
     settings = msgspec.convert(sections, Settings)
     settings.auth.check()
+    wrong_hosts = [host for host in settings.tenant.hosts if not is_host_name(host)]
+    if wrong_hosts:
+        raise SetupError(
+            f"{wrong_hosts[0]!r} is no host name.", "Write it without scheme, port and path."
+        )
+    origin_policy(settings)
     return settings
+
+
+def origin_policy(settings: Settings) -> OriginPolicy:
+    """From which pages a tenant with these settings may be called.
+
+    Raises:
+        SetupError: Something that is to be allowed is no origin.
+    """
+    own_hosts = [*settings.tenant.hosts, urlsplit(settings.server.public_url).hostname or ""]
+    try:
+        return OriginPolicy(settings.security.allowed_origins, own_hosts=own_hosts)
+    except ValueError as error:
+        raise SetupError(
+            f"security.allowed_origins: {error}.", "Write scheme and host, without a path."
+        ) from error

@@ -14,15 +14,16 @@ import asyncio
 import enum
 import inspect
 import logging
-from collections.abc import Awaitable
-from typing import Any, ClassVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, NamedTuple, cast
 
 import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tidewire.ports.transport import Accept, Acceptor, Refusal, UpgradeRequest
+from tidewire.ports.transport import Accept, Refusal, UpgradeRequest
+from tidewire.protocol.phoenix import codes
 from tidewire.protocol.websocket.handshake import (
     HEAD_END,
     HandshakeError,
@@ -50,9 +51,26 @@ _logger = logging.getLogger(__name__)
 HEADS_RESERVE = 256
 """Connections past the limit that are still read, to be answered 503 rather than cut."""
 
-_NOT_DECIDED = Refusal(500, b'{"error":"Error connecting to Realtime"}')
+_NOT_DECIDED = Refusal(500, msgspec.json.encode({"error": codes.NOT_CONNECTED}))
 _NO_SUCH_PATH = Refusal(404, b'{"error":"No WebSocket here"}')
 _TOO_MANY = refusal(503, b'{"error":"Too many connections"}', headers={"Retry-After": "5"})
+
+
+class Grant(NamedTuple):
+    """An upgrade that is granted, to a group of connections other than the server's own.
+
+    Attributes:
+        accept: Takes the connection.
+        group: What it shares with its like.
+    """
+
+    accept: Accept
+    group: SocketGroup
+
+
+Decision = Accept | Grant | Refusal
+Decider = Callable[[UpgradeRequest], Decision | Awaitable[Decision]]
+"""An `Acceptor` that may also say to which group a connection belongs."""
 
 
 class Upgrades:
@@ -61,14 +79,14 @@ class Upgrades:
     Attributes:
         acceptor: Decides on upgrades.
         paths: Where upgrades are taken.
-        group: What the connections share from then on.
+        group: What connections share from then on that no `Grant` puts elsewhere.
         proxies: Whose X-Forwarded-For is believed.
         tasks: Decisions under way; the server ends and awaits them.
     """
 
     def __init__(
         self,
-        acceptor: Acceptor,
+        acceptor: Decider,
         *,
         paths: frozenset[str],
         group: SocketGroup,
@@ -244,20 +262,18 @@ class Sniffer(asyncio.Protocol):
             self._transport.abort()
 
     def _request(self, head: RequestHead) -> UpgradeRequest:
-        peer: Any = self._transport.get_extra_info("peername")
+        info: Any = self._transport.get_extra_info("peername")
+        peer = str(info[0]) if info else ""
+        headers, proxies = head.headers, self.upgrades.proxies
         return UpgradeRequest(
             path=head.path,
             query=parse_query(head.query),
-            headers=head.headers,
-            peer=self.upgrades.proxies.client_address(
-                str(peer[0]) if peer else "",
-                head.headers.get("x-forwarded-for", ""),
-            ),
+            headers=headers,
+            peer=proxies.client_address(peer, headers.get("x-forwarded-for", "")),
+            host=proxies.host(peer, headers["host"], headers.get("x-forwarded-host", "")),
         )
 
-    async def _wait_for_decision(
-        self, upgrade: _Upgrade, decision: Awaitable[Accept | Refusal]
-    ) -> None:
+    async def _wait_for_decision(self, upgrade: _Upgrade, decision: Awaitable[Decision]) -> None:
         try:
             async with asyncio.timeout(self.upgrades.group.limits.accept_timeout_s):
                 answer = await decision
@@ -271,9 +287,12 @@ class Sniffer(asyncio.Protocol):
         if self._state is _State.DECIDING:
             self._conclude(upgrade, answer)
 
-    def _conclude(self, upgrade: _Upgrade, decision: Accept | Refusal) -> None:
+    def _conclude(self, upgrade: _Upgrade, decision: Decision) -> None:
+        if isinstance(decision, Grant):
+            self._hand_to_websocket(upgrade, decision.accept, decision.group)
+            return
         if not isinstance(decision, Refusal):
-            self._hand_to_websocket(upgrade, decision)
+            self._hand_to_websocket(upgrade, decision, self.upgrades.group)
             return
         response = refusal(decision.status, decision.body)
         if decision.delay_s > 0:
@@ -282,11 +301,11 @@ class Sniffer(asyncio.Protocol):
         else:
             self._answer(response)
 
-    def _hand_to_websocket(self, upgrade: _Upgrade, accept: Accept) -> None:
+    def _hand_to_websocket(self, upgrade: _Upgrade, accept: Accept, group: SocketGroup) -> None:
         self._leave()
         deflate = negotiate_deflate(upgrade.head.headers.get("sec-websocket-extensions", ""))
         transport = WebSocketTransport(
-            self.upgrades.group,
+            group,
             self._transport,
             accepts_compressed=deflate is not None,
             supports_deflate=deflate is not None and deflate.sends_shared_frames,
@@ -372,12 +391,12 @@ def bound_sniffer(upgrades: Upgrades) -> type[Sniffer]:
     return BoundSniffer
 
 
-def live_connections(server_state: ServerState) -> set[Closable]:
-    """The set whose members uvicorn shuts down when it drains.
+def share_live(server_state: ServerState, live: set[Closable]) -> None:
+    """Make `live` the set whose members uvicorn shuts down when it drains.
 
     It is typed as holding uvicorn's own protocols; all that is asked of a member is `shutdown`.
     """
-    return cast("set[Closable]", server_state.connections)
+    server_state.connections = cast("Any", live)
 
 
 def _upgrade_of(head: bytes) -> _Upgrade | None:

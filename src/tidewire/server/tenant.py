@@ -16,6 +16,8 @@ from tidewire.engine.node import Node
 from tidewire.ports.change_source import ChangeSource
 from tidewire.server.keys import Keys
 from tidewire.server.numbers import TenantNumbers
+from tidewire.server.settings import Settings
+from tidewire.transports.websocket import SocketGroup
 
 DEFAULT_TENANT = "default"
 """Name of the only tenant of a server whose settings name none."""
@@ -25,10 +27,11 @@ Part = tuple[str, Callable[[], Awaitable[None]]]
 
 
 class TenantPlan(msgspec.Struct, frozen=True):
-    """What a tenant is made from, besides its settings.
+    """What a tenant is made from.
 
     Attributes:
         name: Unique within the server.
+        settings: Its own: what it sets for itself lies over the server's.
         folder: Where its records are kept.
         database_url: What to stream from, and to read the catalogue of.
         secret: What its tokens are signed with.
@@ -37,6 +40,7 @@ class TenantPlan(msgspec.Struct, frozen=True):
     """
 
     name: str
+    settings: Settings
     folder: Path
     database_url: str
     secret: str
@@ -53,6 +57,7 @@ class Tenant(msgspec.Struct, frozen=True):
         router: Takes its stream's transactions.
         source: Streams them.
         numbers: What was counted.
+        sockets: What its connections share.
         app: Its HTTP routes.
         parts: What runs as long as it does, in the order of its start.
         closers: Awaited at the end, the last first.
@@ -63,6 +68,7 @@ class Tenant(msgspec.Struct, frozen=True):
     router: ChangeRouter
     source: ChangeSource
     numbers: TenantNumbers
+    sockets: SocketGroup
     app: ASGIApp
     parts: list[Part]
     closers: list[Callable[[], Awaitable[None]]]

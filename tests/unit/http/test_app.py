@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tidewire.http.app import build_app
+from tidewire.http.app import build_app, build_site
 from tidewire.http.health import Readiness
 from tidewire.http.metrics import Sample
 from tidewire.http.page import PageConfig, page_routes
@@ -32,7 +32,7 @@ def state() -> State:
 
 @pytest.fixture
 async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_app(
+    app = build_site(
         readiness=lambda: Readiness(state.ready, {"stream": "live" if state.ready else "down"}),
         read_samples=lambda: [
             Sample("connections", "Open connections.", 7),
@@ -40,8 +40,9 @@ async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
             Sample("refused_total", "Refusals.", 1, {"reason": "a"}),
             Sample("refused_total", "Refusals.", 2, {"reason": 'b"\n'}),
         ],
-        page=PAGE,
-        routes=[Route("/crash", crash), Route("/post", crash, methods=["POST"])],
+        tenants=build_app(
+            page=PAGE, routes=[Route("/crash", crash), Route("/post", crash, methods=["POST"])]
+        ),
     )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as made:

@@ -12,7 +12,6 @@ from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.core.errors import TokenError, UnknownKeyError
 from tidewire.http.app import build_app
 from tidewire.http.authenticate import UnauthorizedRequestError, authenticate
-from tidewire.http.health import Readiness
 from tidewire.http.page import PageConfig
 from tidewire.http.responses import json_response
 from tidewire.ports.token_verifier import Claims, TokenVerifier
@@ -29,8 +28,6 @@ def client_of(verifier: TokenVerifier, clock: ManualClock) -> httpx.AsyncClient:
         raise UnauthorizedRequestError(403)
 
     app = build_app(
-        readiness=lambda: Readiness(True, {}),
-        read_samples=list,
         page=PageConfig("", "", ""),
         routes=[Route("/who", who), Route("/forbidden", forbidden)],
     )

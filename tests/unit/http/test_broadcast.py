@@ -21,7 +21,6 @@ from tidewire.engine.stats import Stats
 from tidewire.http import broadcast
 from tidewire.http.app import build_app
 from tidewire.http.broadcast import broadcast_routes
-from tidewire.http.health import Readiness
 from tidewire.http.page import PageConfig
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -57,8 +56,6 @@ class Desk:
             self.broker, self.stats, self.quota, payload_bytes_max=payload_bytes_max
         )
         self.app = build_app(
-            readiness=lambda: Readiness(True, {}),
-            read_samples=list,
             page=PageConfig("", "", ""),
             routes=broadcast_routes(broadcasts, JwtVerifier(SECRET), self.clock),
         )

@@ -12,9 +12,9 @@ from uvicorn.server import ServerState
 from tests.support.websocket_client import TEXT, client_frame, upgrade_head
 from tests.support.websocket_echo import PATHS, Echo, hello_app
 from tidewire.server.forwarded import TrustedProxies
-from tidewire.server.sniff import Upgrades, bound_sniffer, live_connections
+from tidewire.server.sniff import Upgrades, bound_sniffer, share_live
 from tidewire.transports.limits import SocketLimits
-from tidewire.transports.websocket import SocketGroup
+from tidewire.transports.websocket import Closable, SocketGroup
 
 
 class PaperSocket(asyncio.Transport):
@@ -43,10 +43,12 @@ class PaperSocket(asyncio.Transport):
 
 def connect() -> PaperSocket:
     state = ServerState()
+    live: set[Closable] = set()
+    share_live(state, live)
     group = SocketGroup(
         SocketLimits(),
         loop=asyncio.get_running_loop(),
-        live=live_connections(state),
+        live=live,
         on_slow_consumer=lambda: None,
     )
     upgrades = Upgrades(lambda _request: Echo, paths=PATHS, group=group, proxies=TrustedProxies())
