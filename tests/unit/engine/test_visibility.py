@@ -254,6 +254,20 @@ async def test_an_unchanged_value_is_judged_by_the_old_row() -> None:
     assert row["record"]["note"] == "ann"
 
 
+async def test_each_change_is_judged_by_its_own_rows_and_not_by_the_present_one() -> None:
+    house, _ = guarded()
+    ann, bob = await join(house, "ann"), await join(house, "bob")
+    await house.send(
+        insert(FULL, b"7", b"ann", b"of ann"),
+        moved(b"ann", b"bob"),
+        delete(FULL, b"7", b"bob", b""),
+    )
+    assert [row["type"] for row in rows_of(ann.take())] == ["INSERT"]
+    theirs = rows_of(bob.take())
+    assert [row["type"] for row in theirs] == ["UPDATE", "DELETE"]
+    assert "of ann" not in str(theirs)
+
+
 async def test_rows_of_one_batch_are_asked_about_at_once() -> None:
     house, authorizer = guarded()
     for name in ("ann", "bob", "carl"):
