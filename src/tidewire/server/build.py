@@ -164,7 +164,13 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
     router = ChangeRouter(
-        catalog, subscriptions, clock, stats, rng, is_congested=lambda: bool(sockets.congested)
+        catalog,
+        subscriptions,
+        clock,
+        stats,
+        rng,
+        is_congested=lambda: bool(sockets.congested),
+        sends_key_only_deletes=settings.changes.key_only_deletes == "send",
     )
     broker = MemoryBroker()
     source = PostgresChangeSource(

@@ -117,6 +117,20 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
 
 
+class ChangeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told what of changes."""
+
+    key_only_deletes: Annotated[
+        Literal["send", "drop"],
+        Meta(
+            description="A DELETE under row security of which the log holds the key only (the "
+            "table's replica identity is not FULL) cannot be judged: send tells the key to "
+            "everyone subscribed whose filter it meets, as Supabase does; drop tells nobody "
+            "whom row security binds."
+        ),
+    ] = "send"
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged, and how."""
 
@@ -179,6 +193,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
     database: DatabaseSettings = DatabaseSettings()
     stream: StreamSettings = StreamSettings()
+    changes: ChangeSettings = ChangeSettings()
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
