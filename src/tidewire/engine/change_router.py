@@ -26,7 +26,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tidewire.core.change import ChangeKind, LogicalMessage, Relation, Transaction
 from tidewire.core.clock import Clock
@@ -58,6 +58,18 @@ JOINS_ROUNDS_MAX = 3
 
 _NEVER = (-1, -1)
 _Result = TypeVar("_Result")
+
+
+class MessageListener(Protocol):
+    """Takes what others put into the log by `pg_logical_emit_message`. Must not block."""
+
+    def on_message(self, content: bytes) -> None:
+        """One message, committed."""
+        ...
+
+    def on_gap(self) -> None:
+        """Messages may have been missed: the stream is live again, or left some out."""
+        ...
 
 
 class ChangeRouter:
@@ -97,11 +109,16 @@ class ChangeRouter:
         self._relations: dict[int, Relation] = {}
         self._refreshed_s = float("-inf")
         self._live = asyncio.Event()
+        self._listeners: dict[str, MessageListener] = {}
 
     @property
     def is_live(self) -> bool:
         """Whether everything committed from now on arrives."""
         return self._live.is_set()
+
+    def listen(self, prefix: str, listener: MessageListener) -> None:
+        """Hand messages of `prefix` to `listener`, in the order of the stream."""
+        self._listeners[prefix] = listener
 
     async def wait_live(self) -> None:
         """Wait until the stream is live. Put a deadline around it."""
@@ -110,6 +127,7 @@ class ChangeRouter:
     async def on_live(self, epoch: str, *, is_new_epoch: bool) -> None:
         """Let joins be answered; after a broken history tell everyone to fetch again."""
         logger.info("stream live", extra={"epoch": epoch, "is_new_epoch": is_new_epoch})
+        self._tell_gap()
         if is_new_epoch:
             self._tell_resync(self._subscriptions.groups, "changes may be missing: new epoch")
         self._live.set()
@@ -123,7 +141,9 @@ class ChangeRouter:
         """Route all changes of whole transactions, in order. Returns when all is offered."""
         self._stats.transactions_total += len(transactions)
         if not len(self._subscriptions):
-            return  # a relation passed over here counts as new when it comes again
+            # A relation passed over here counts as new when it comes again.
+            self._pass_messages(transactions)
+            return
         if self._is_stale():
             await self._refresh()
         batch = Batch()
@@ -132,6 +152,7 @@ class ChangeRouter:
                 await self._flush(batch)
                 self._tell_resync(self._subscriptions.groups, "transaction too large")
                 await self._refresh()  # what it told of the catalogue was left out too
+                self._tell_gap()
                 continue
             timestamp = commit_timestamp(transaction.committed_at_us)
             for item in transaction.changes:
@@ -139,6 +160,8 @@ class ChangeRouter:
                     if item.prefix == DDL_PREFIX:
                         await self._flush(batch)
                         await self._refresh()
+                    else:
+                        self._pass_on(item)
                     continue
                 relation = item.relation
                 if self._relations.get(relation.oid) is not relation:
@@ -149,6 +172,24 @@ class ChangeRouter:
                 if batch.is_full:
                     await self._flush(batch)
         await self._flush(batch)
+
+    def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
+        """Hand messages on when nobody wants changes."""
+        for transaction in transactions:
+            if transaction.overflowed:
+                self._tell_gap()
+            for item in transaction.changes:
+                if isinstance(item, LogicalMessage):
+                    self._pass_on(item)
+
+    def _pass_on(self, message: LogicalMessage) -> None:
+        listener = self._listeners.get(message.prefix)
+        if listener is not None:
+            listener.on_message(message.content)
+
+    def _tell_gap(self) -> None:
+        for listener in self._listeners.values():
+            listener.on_gap()
 
     async def _flush(self, batch: Batch) -> None:
         """Deliver a batch and empty it."""

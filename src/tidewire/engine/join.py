@@ -12,7 +12,7 @@ import random
 import uuid
 
 from tidewire.core.clock import Clock
-from tidewire.core.errors import InvalidTopicError, TokenError, UnavailableError
+from tidewire.core.errors import InvalidTopicError, TokenError, UnavailableError, UnknownKeyError
 from tidewire.core.topic import PREFIX, Topic
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.channel import Channel, Peer, held_bytes
@@ -63,16 +63,30 @@ class Joins:
         self._limits = limits
         self._clock = clock
         self._rng = rng
+        self._late_tokens: dict[Channel, str] = {}
+        self._looking: set[Channel] = set()
         self.is_draining = False
 
-    def join(self, peer: Peer, frame: ClientFrame) -> None:
-        """Answer a phx_join, now or when its subscriptions are live."""
+    def join(self, peer: Peer, frame: ClientFrame, *, may_wait: bool = True) -> None:
+        """Answer a phx_join, now or when its subscriptions are live.
+
+        Args:
+            peer: Whose.
+            frame: The join.
+            may_wait: Whether a token of an unknown signing key is worth a look for new ones.
+        """
         config = parse_join_config(frame.payload)
         if config.problems:
             logger.info("InvalidJoinPayload", extra={"problems": config.problems})
         try:
             topic = self._admit(peer, frame, config)
             claims, token = self._identify(peer, config)
+        except UnknownKeyError as error:
+            if may_wait:
+                self._join_later(peer, frame)
+            else:
+                self._refuse(peer, frame, codes.token_refused(error))
+            return
         except _RefusedError as refusal:
             self._refuse(peer, frame, refusal.reason)
             return
@@ -131,12 +145,45 @@ class Joins:
         channel.push_close()
         self.end(channel, may_return=False)
 
-    def refresh_token(self, channel: Channel, token: str) -> None:
-        """Put a new token in force, or close the channel when it is no good (3.9)."""
+    def _join_later(self, peer: Peer, frame: ClientFrame) -> None:
+        """Join once the signing keys were looked at anew; meanwhile a former channel goes on."""
+        pending = peer.joining.pop(frame.topic, None)
+        if pending is not None:
+            pending.cancel()
+
+        async def look_and_join() -> None:
+            try:
+                await self._verifier.refresh_keys()
+            finally:
+                if peer.joining.get(frame.topic) is task:
+                    del peer.joining[frame.topic]
+            self.join(peer, frame, may_wait=False)
+
+        task = self._tasks.spawn(look_and_join(), f"join {peer.id}")
+        peer.joining[frame.topic] = task
+
+    def refresh_token(self, channel: Channel, token: str, *, may_wait: bool = True) -> None:
+        """Put a new token in force, or close the channel when it is no good (3.9).
+
+        There is no throttle: verifying costs less than reading the frame did, and a held-back
+        token would hold back what it takes away.
+
+        Args:
+            channel: Whose.
+            token: The new one; opaque keys and the present one are ignored.
+            may_wait: Whether a token of an unknown signing key is worth a look for new ones.
+        """
         if token.startswith("sb_") or token == channel.token:
             return
+        self._late_tokens.pop(channel, None)  # the newest wins
         try:
             claims = self._verifier.verify(token, now_s=self._clock.wall_s())
+        except UnknownKeyError as error:
+            if may_wait:
+                self._refresh_later(channel, token)
+            else:
+                self.shut_down(channel, str(error))
+            return
         except TokenError as error:
             self.shut_down(channel, str(error))
             return
@@ -153,6 +200,27 @@ class Joins:
             self._subscriptions.refresh(channel, channel.group, claims.values)
         else:
             self._tasks.spawn(self._change_role(channel), "change role")
+
+    def _refresh_later(self, channel: Channel, token: str) -> None:
+        """Put `token` in force once the signing keys were looked at anew.
+
+        One look at a time for a channel, however many tokens it sends meanwhile.
+        """
+        self._late_tokens[channel] = token
+        if channel in self._looking:
+            return
+        self._looking.add(channel)
+
+        async def look_and_refresh() -> None:
+            try:
+                await self._verifier.refresh_keys()
+            finally:
+                self._looking.discard(channel)
+                newest = self._late_tokens.pop(channel, None)
+            if newest is not None and channel.is_open:
+                self.refresh_token(channel, newest, may_wait=False)
+
+        self._tasks.spawn(look_and_refresh(), "refresh token")
 
     async def _change_role(self, channel: Channel) -> None:
         """Bring a channel's subscription to the role of its newest token.
@@ -202,6 +270,8 @@ class Joins:
         token = peer.token if config.access_token is None else config.access_token
         try:
             return self._verifier.verify(token, now_s=self._clock.wall_s()), token
+        except UnknownKeyError:
+            raise
         except TokenError as error:
             raise _RefusedError(codes.token_refused(error)) from None
 
@@ -250,13 +320,23 @@ class Joins:
         finally:
             if peer.joining.get(frame.topic) is task:
                 del peer.joining[frame.topic]
-        if held_bytes(peer) + channel.joined_bytes > self._limits.held_bytes_max:
-            # Others that were under way at the same time took the room.
+        reason = self._why_no_longer(channel)
+        if reason:
             if outcome.group is not None:
                 self._subscriptions.unsubscribe(channel, outcome.group)
-            self._refuse(peer, frame, codes.TOO_MUCH_HELD)
+            self._refuse(peer, frame, reason)
             return
         self._open(channel, frame, topic, config, outcome)
+
+    def _why_no_longer(self, channel: Channel) -> str:
+        """Why a join that waited may not go on after all; "" when it may."""
+        if held_bytes(channel.peer) + channel.joined_bytes > self._limits.held_bytes_max:
+            return codes.TOO_MUCH_HELD  # others that were under way at the same time took the room
+        try:
+            self._verifier.verify(channel.token, now_s=self._clock.wall_s())
+        except TokenError as error:
+            return codes.token_refused(error)  # it expired or was revoked meanwhile
+        return ""
 
     def _open(
         self,

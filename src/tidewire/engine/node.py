@@ -6,12 +6,12 @@ import asyncio
 import itertools
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import msgspec
 
 from tidewire.core.clock import Clock
-from tidewire.core.errors import TokenError
+from tidewire.core.errors import TokenError, UnknownKeyError
 from tidewire.core.message import Message
 from tidewire.engine.audience import Fanout
 from tidewire.engine.broadcast import Broadcasts
@@ -108,8 +108,24 @@ class Node:
         )
         broker.subscribe(self._deliver)
 
-    def accept(self, request: UpgradeRequest) -> Accept | Refusal:
-        """Decide on a WebSocket upgrade (wire specification 1)."""
+    def accept(self, request: UpgradeRequest) -> Accept | Refusal | Awaitable[Accept | Refusal]:
+        """Decide on a WebSocket upgrade (wire specification 1).
+
+        At once, unless the key it shows is signed with a key that is not known yet.
+        """
+        try:
+            return self._accept(request)
+        except UnknownKeyError:
+            return self._accept_later(request)
+
+    async def _accept_later(self, request: UpgradeRequest) -> Accept | Refusal:
+        await self._verifier.refresh_keys()
+        try:
+            return self._accept(request)
+        except UnknownKeyError as error:
+            return _refusal(401, codes.upgrade_refused(error))
+
+    def _accept(self, request: UpgradeRequest) -> Accept | Refusal:
         refusal = self._refuse(request)
         if refusal is not None:
             return refusal
@@ -121,6 +137,8 @@ class Node:
             return _refusal(401, codes.API_KEY_MISSING)
         try:
             claims = self._verifier.verify(token, now_s=self._clock.wall_s())
+        except UnknownKeyError:
+            raise
         except TokenError as error:
             return _refusal(401, codes.upgrade_refused(error))
 
@@ -164,7 +182,7 @@ class Node:
                 self.presence.end_grace()
                 self.quota.note()
                 if self._expiry.is_rewatch_due:
-                    self._expiry.rewatch(self._channels())
+                    self._expiry.rewatch(self.channels())
                 self._end_expired()
                 self._check_present()
                 if now_s >= next_slow_s:
@@ -204,7 +222,8 @@ class Node:
         skip = sender.channels.get(room.topic.wire_name) if sender else None
         room.audience.offer(broadcast_frame(room.topic.wire_name, message), skip)
 
-    def _channels(self) -> Iterable[Channel]:
+    def channels(self) -> Iterable[Channel]:
+        """Every channel that is joined now."""
         for connection in self._connections.values():
             yield from connection.channels.values()
 

@@ -25,16 +25,21 @@ from tidewire.adapters.postgres.embedded.databases import (
 from tidewire.adapters.postgres.migrations import migrate
 from tidewire.adapters.postgres.preflight import check_database
 from tidewire.adapters.postgres.publication import enable_table
+from tidewire.adapters.postgres.revocations import PostgresRevocations
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.node import Node
 from tidewire.engine.rest_broadcast import RestBroadcasts
+from tidewire.engine.revocation_watch import PREFIX as REVOCATION_PREFIX
+from tidewire.engine.revocation_watch import RevocationWatch
+from tidewire.engine.revocations import RevocableVerifier, Revocations
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.http.app import build_app, build_site
 from tidewire.http.broadcast import broadcast_routes
 from tidewire.http.origins import OriginGuard
 from tidewire.http.page import PageConfig
+from tidewire.http.revoke import revoke_routes
 from tidewire.server.clock import SystemClock
 from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, embedded_database
@@ -48,7 +53,7 @@ from tidewire.server.tenant import Tenant, TenantPlan
 from tidewire.server.tenant_directory import TenantDirectory
 from tidewire.server.tenant_plans import needs_embedded
 from tidewire.server.tenant_runner import TenantRunner
-from tidewire.server.verifying import make_verifier
+from tidewire.server.verifying import DAY_S, make_verifier
 from tidewire.transports.limits import SocketLimits
 from tidewire.transports.websocket import SocketGroup
 
@@ -183,9 +188,11 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     )
     numbers = TenantNumbers(stats, source, fanout)
     sockets = new_sockets(socket_limits(settings.limits), numbers.count_slow_consumer)
-    verifier = make_verifier(
+    signatures = make_verifier(
         settings.auth, secret=plan.secret, keys=plan.keys, clock=clock, rng=rng
     )
+    revocations = Revocations()
+    verifier = RevocableVerifier(signatures, revocations)
     node = Node(
         fanout=fanout,
         subscriptions=subscriptions,
@@ -198,15 +205,30 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         stats=stats,
         limits=node_limits(settings.limits, drain_timeout_s=settings.server.drain_timeout_s),
     )
+    revocation_store = PostgresRevocations(
+        plan.database_url, token_age_s_max=settings.auth.token_age_days_max * DAY_S
+    )
+    watch = RevocationWatch(
+        revocation_store,
+        revocations,
+        clock=clock,
+        rng=rng,
+        channels=node.channels,
+        shut_down=node.joins.shut_down,
+    )
+    router.listen(REVOCATION_PREFIX, watch)
     app = build_app(
         page=_page(settings, plan),
-        routes=broadcast_routes(
-            RestBroadcasts(
-                broker, stats, node.quota, payload_bytes_max=settings.limits.payload_bytes_max
+        routes=[
+            *broadcast_routes(
+                RestBroadcasts(
+                    broker, stats, node.quota, payload_bytes_max=settings.limits.payload_bytes_max
+                ),
+                verifier,
+                clock,
             ),
-            verifier,
-            clock,
-        ),
+            *revoke_routes(verifier, clock, watch.revoke),
+        ],
     )
     return Tenant(
         plan=plan,
@@ -217,11 +239,13 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         sockets=sockets,
         app=OriginGuard(app, origin_policy(settings)),
         parts=[
-            ("signing keys", verifier.run),
+            ("signing keys", signatures.run),
+            ("revocations", watch.run),
             ("stream", lambda: source.run(router)),
             ("engine", node.run),
         ],
-        closers=[catalog.close],
+        openers=[watch.load],
+        closers=[catalog.close, revocation_store.close],
     )
 
 

@@ -60,6 +60,7 @@ class Tenant(msgspec.Struct, frozen=True):
         sockets: What its connections share.
         app: Its HTTP routes.
         parts: What runs as long as it does, in the order of its start.
+        openers: Awaited in order before anybody is let in.
         closers: Awaited at the end, the last first.
     """
 
@@ -71,6 +72,7 @@ class Tenant(msgspec.Struct, frozen=True):
     sockets: SocketGroup
     app: ASGIApp
     parts: list[Part]
+    openers: list[Callable[[], Awaitable[None]]]
     closers: list[Callable[[], Awaitable[None]]]
 
     @property

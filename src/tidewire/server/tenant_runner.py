@@ -91,6 +91,7 @@ class TenantRunner:
         """
         try:
             await self._prepare()
+            self.tenant = await self._make()
         except UnavailableError as error:
             if self._is_alone:
                 raise
@@ -100,7 +101,6 @@ class TenantRunner:
             if self._is_alone:
                 raise
             raise SetupError(f"tenant {self.name}: {error.problem}", error.advice) from error
-        self.tenant = self._build()
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -149,14 +149,25 @@ class TenantRunner:
         while True:
             try:
                 await self._prepare()
+                self.tenant = await self._make()
             except RealtimeError as error:
                 self._note_trouble(error)
                 await self._pause()
             else:
                 break
         self._trouble = ""
-        self.tenant = self._build()
         _logger.info("a tenant serves", extra={"tenant": self.name})
+
+    async def _make(self) -> Tenant:
+        """Make all parts, and do what must be done before anybody is let in."""
+        tenant = self._build()
+        try:
+            for open_ in tenant.openers:
+                await open_()
+        except BaseException:
+            await self._close(tenant)
+            raise
+        return tenant
 
     async def _serve(self, tenant: Tenant) -> None:
         """Run the parts until one fails, a reload is asked for, or this is cancelled."""

@@ -93,7 +93,13 @@ class QuerySession:
     """
 
     def __init__(
-        self, dsn: str, *, deadline_s: float, statement_timeout_s: float, name: str
+        self,
+        dsn: str,
+        *,
+        deadline_s: float,
+        statement_timeout_s: float,
+        name: str,
+        may_write: bool = False,
     ) -> None:
         """Connect later.
 
@@ -102,6 +108,8 @@ class QuerySession:
             deadline_s: Seconds after which a caller is told that there is no answer.
             statement_timeout_s: Seconds after which the server gives a statement up.
             name: What the connection is called in `pg_stat_activity`.
+            may_write: Whether statements may change anything. A query that is tried again on
+                a fresh connection may then run twice.
         """
         self._dsn = dsn
         self._deadline_s = deadline_s
@@ -109,6 +117,7 @@ class QuerySession:
             **STREAM_SETTINGS,
             "application_name": name,
             "statement_timeout": str(int(statement_timeout_s * 1000)),
+            "default_transaction_read_only": "off" if may_write else "on",
         }
         self._lock = asyncio.Lock()
         self._connection: Connection | None = None

@@ -12,6 +12,7 @@ TOO_MANY_USERS = "Too many connected users"
 RESTARTING = "RealtimeRestarting: Realtime is restarting, please standby"
 INITIALIZING = "InitializingProjectConnection: Realtime is initializing the project connection"
 JOIN_CRASHED = "join crashed"
+TOKEN_REVOKED = "Token has been revoked"  # noqa: S105 - a message
 TENANT_NOT_FOUND = "Tenant not found"
 TENANT_DISABLED = "Realtime was disabled for this tenant"
 NOT_CONNECTED = "Error connecting to Realtime"
