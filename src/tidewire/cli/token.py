@@ -12,6 +12,7 @@ import msgspec
 
 from tidewire.cli.extras import import_server_part
 from tidewire.cli.find_server import data_dir_option, find_running
+from tidewire.core.errors import SetupError
 from tidewire.server.settings import load_settings
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -45,6 +46,23 @@ def _read_claims(pairs: tuple[str, ...]) -> dict[str, Any]:
     return claims
 
 
+def _api_key(kind: str, config: Path | None, data_dir: Path | None) -> str:
+    """The first key of this kind in the settings, else the one of the data folder."""
+    settings = load_settings(config_file=config)
+    auth = settings.auth
+    named = auth.publishable_keys if kind == "publishable" else auth.secret_keys
+    if named:
+        return next(iter(named.values()))
+    keys = import_server_part("tidewire.server.keys", command="token")
+    own: str | None = keys.own_opaque_key(data_dir or Path(settings.server.data_dir), kind)
+    if own is None:
+        raise SetupError(
+            "This data folder has no keys yet.",
+            "Start a server on it once, or name another folder with --data-dir.",
+        )
+    return own
+
+
 @click.command(
     help="Mint a token for a role and print it. The secret is the running server's, or the "
     "one in TIDEWIRE_AUTH__JWT_SECRET or --config."
@@ -64,6 +82,11 @@ def _read_claims(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with settings."
 )
+@click.option(
+    "--api-key",
+    type=click.Choice(["publishable", "secret"]),
+    help="Print the project's opaque key of this kind instead of minting a token.",
+)
 @data_dir_option
 def command(
     *,
@@ -72,9 +95,13 @@ def command(
     pairs: tuple[str, ...],
     expires_in: float,
     config: Path | None,
+    api_key: str | None,
     data_dir: Path | None,
 ) -> None:
     """Mint and print."""
+    if api_key is not None:
+        click.echo(_api_key(api_key, config, data_dir))
+        return
     claims = _read_claims(pairs)
     if sub is not None:
         claims["sub"] = sub

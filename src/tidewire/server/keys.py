@@ -12,6 +12,10 @@ from tidewire.server.auth_settings import AuthSettings
 from tidewire.server.data_folder import write_whole
 
 _MADE_AT = "keys_made_at"
+_OPAQUE = {
+    "publishable": ("publishable_key", PUBLISHABLE_PREFIX),
+    "secret": ("secret_key", SECRET_PREFIX),
+}
 # What a key says of itself; a setting that demands something else of these cannot be met.
 _OWN_CLAIMS = frozenset({"role", "iat", "exp"})
 
@@ -54,6 +58,15 @@ def claims_of_keys(auth: AuthSettings) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if name not in _OWN_CLAIMS}
 
 
+def own_opaque_key(folder: Path, kind: str) -> str | None:
+    """The opaque key of a data folder, `publishable` or `secret`; None before it was made."""
+    name, prefix = _OPAQUE[kind]
+    try:
+        return prefix + (folder / name).read_text().strip()
+    except OSError:
+        return None
+
+
 def with_opaque_keys(keys: Keys, random_text: Callable[[str], str]) -> Keys:
     """`keys` and the opaque ones beside them.
 
@@ -62,8 +75,7 @@ def with_opaque_keys(keys: Keys, random_text: Callable[[str], str]) -> Keys:
         random_text: Gives the same secret text for the same name; see `DataFolder.secret`.
     """
     return keys._replace(
-        publishable=PUBLISHABLE_PREFIX + random_text("publishable_key"),
-        secret=SECRET_PREFIX + random_text("secret_key"),
+        **{kind: prefix + random_text(name) for kind, (name, prefix) in _OPAQUE.items()}
     )
 
 

@@ -122,6 +122,21 @@ def test_a_token_speaks_for_its_role_with_its_claims(running_folder: Path) -> No
     assert claims.values["exp"] - claims.values["iat"] == 30 * 86400
 
 
+@pytest.mark.parametrize("kind", ["publishable", "secret"])
+def test_the_opaque_keys_of_a_data_folder_are_printed(tmp_path: Path, kind: str) -> None:
+    missing = run("token", "--api-key", kind, cwd=tmp_path)
+    assert missing.returncode == 1
+    assert "no keys yet" in missing.stderr
+    (tmp_path / ".tidewire").mkdir()
+    (tmp_path / ".tidewire" / f"{kind}_key").write_text("r" * 43)
+    result = run("token", "--api-key", kind, cwd=tmp_path)
+    assert result.stdout.strip() == f"sb_{kind}_" + "r" * 43
+    key = f"sb_{kind}_{'s' * 30}"
+    name = f"TIDEWIRE_AUTH__{kind.upper()}_KEYS"
+    result = run("token", "--api-key", kind, cwd=tmp_path, **{name: f'{{"mine":"{key}"}}'})
+    assert result.stdout.strip() == key
+
+
 def test_a_token_needs_no_server_when_the_secret_is_set(tmp_path: Path) -> None:
     result = run("token", "--role", "anon", cwd=tmp_path, TIDEWIRE_AUTH__JWT_SECRET="t" * 40)
     assert JwtVerifier("t" * 40).verify(result.stdout.strip(), now_s=0).role == "anon"
