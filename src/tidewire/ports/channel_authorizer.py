@@ -41,18 +41,30 @@ class RightsQuestion(msgspec.Struct, frozen=True):
     wanted: frozenset[Right] = ALL_RIGHTS
 
 
+class Problem(enum.Enum):
+    """Why rights could not be evaluated. Values are the wire's own (wire specification 4.2)."""
+
+    POLICY = "rls_policy_error"
+    CANCELED = "query_canceled"
+    PARTITION = "missing_partition"
+    SETTINGS = "unable_to_set_policies"
+
+
 class ChannelRights(msgspec.Struct, frozen=True):
     """What somebody may do on a private channel.
 
     Attributes:
         granted: Rights that the policies give.
-        failed: Rights whose policies raised: they are denied.
-        state: What the answer was evaluated by; see `ChannelAuthorizer.state`.
+        failed: Rights that could not be evaluated: they are denied.
+        state: What the answer was evaluated by; see `ChannelAuthorizer.state`. "" where nothing
+            was evaluated as a whole.
+        problem: What kept `failed` from being evaluated.
     """
 
     granted: frozenset[Right] = frozenset()
     failed: frozenset[Right] = frozenset()
     state: str = ""
+    problem: Problem | None = None
 
     @property
     def may_read(self) -> bool:

@@ -55,3 +55,44 @@ begin
                    'messages_' || to_char(day, 'YYYY_MM_DD'), day, day + 1);
   end loop;
 end $$;
+
+-- Whether someone may read is found out by a row that he would have to see. It is inserted in a
+-- transaction that is rolled back, by this function's owner: the server's session has no rights of
+-- its own but those of the roles it takes.
+
+-- optional: the probe of read rights on private channels
+-- without it: Run as the owner of the schema realtime, else nobody can be let into private channels
+do $outer$
+declare
+  place text := case when has_schema_privilege('realtime', 'create') then 'realtime'
+                else 'tidewire' end;
+begin
+  if place = 'tidewire' and to_regnamespace('tidewire') is null then
+    create schema tidewire;
+  end if;
+  execute format($function$
+    create or replace function %I.tidewire_probe(topic text, extensions text[]) returns uuid[]
+    language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    as $$
+    declare
+      wanted text;
+      made uuid;
+      ids uuid[] := '{}';
+    begin
+      foreach wanted in array extensions loop
+        insert into realtime.messages (topic, extension) values ($1, wanted) returning id into made;
+        ids := ids || made;
+      end loop;
+      return ids;
+    end $$
+  $function$, place);
+  execute format('revoke all on function %I.tidewire_probe(text, text[]) from public', place);
+  execute format('comment on function %I.tidewire_probe(text, text[]) is %L', place,
+                 'For the server alone: rows to try read rights with; roll back afterwards.');
+  if to_regrole('tidewire_check') is not null then
+    execute format('grant usage on schema %I to tidewire_check', place);
+    execute format('grant execute on function %I.tidewire_probe(text, text[]) to tidewire_check',
+                   place);
+  end if;
+end $outer$;

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tidewire.ports.channel_authorizer import ALL_RIGHTS, ChannelRights, Right, RightsQuestion
+from tidewire.ports.channel_authorizer import (
+    ALL_RIGHTS,
+    ChannelRights,
+    Problem,
+    Right,
+    RightsQuestion,
+)
 
 Rule = Callable[[RightsQuestion], frozenset[Right]]
 """Gives the rights of a caller; what it raises denies everything."""
@@ -40,5 +46,5 @@ class MemoryChannelRules:
         try:
             granted = self._rule(question)
         except Exception:  # noqa: BLE001 - a rule is a user's, as a policy is
-            return ChannelRights(failed=question.wanted, state=state)
+            return ChannelRights(failed=question.wanted, state=state, problem=Problem.POLICY)
         return ChannelRights(granted & question.wanted, state=state)
