@@ -27,6 +27,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         is_envelope: See `body`.
         meta: JSON object for the receiver's ``meta``, or b"" for none.
         sender: Key of the channel to skip (self: false), or "" to skip none.
+        row_id: Id of the row of `realtime.messages` that it is, or "" for none: who was given
+            it by a replay gets no live copy.
     """
 
     topic: str
@@ -36,3 +38,4 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     is_envelope: bool = False
     meta: bytes = b""
     sender: str = ""
+    row_id: str = ""

@@ -8,6 +8,7 @@ import msgspec
 
 from tidewire.core.change import Change
 from tidewire.core.filter_index import Node
+from tidewire.core.message import Message
 from tidewire.core.row_policy import RowPolicy
 from tidewire.engine.change_group import Binding
 from tidewire.engine.change_plan import Plan
@@ -46,6 +47,7 @@ class Step(msgspec.Struct):
         new_judged: What is known of its new row, by policy.
         old_judged: The same of its old row.
         problem: Why it could not be matched, or "".
+        message: The broadcast that it is, if any.
     """
 
     change: Change
@@ -58,6 +60,7 @@ class Step(msgspec.Struct):
     new_judged: dict[RowPolicy, Judged] = {}
     old_judged: dict[RowPolicy, Judged] = {}
     problem: str = ""
+    message: Message | None = None
 
 
 class Batch:
@@ -80,9 +83,11 @@ class Batch:
         """Whether it is to be delivered before more is added."""
         return len(self._steps) >= CHANGES_MAX or self._size_bytes >= BYTES_MAX
 
-    def add(self, change: Change, timestamp: bytes, xid: int = 0) -> None:
+    def add(
+        self, change: Change, timestamp: bytes, xid: int = 0, *, message: Message | None = None
+    ) -> None:
         """Put a change behind the others."""
-        self._steps.append(Step(change, timestamp, xid))
+        self._steps.append(Step(change, timestamp, xid, message=message))
         self._size_bytes += len(change.new or b"") + len(change.old or b"")
 
     def clear(self) -> None:

@@ -28,7 +28,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
-from tidewire.core.change import ChangeKind, LogicalMessage, Relation, Transaction
+from tidewire.core.change import Change, ChangeKind, LogicalMessage, Relation, Transaction
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionError
 from tidewire.core.predicate import Predicate
@@ -37,6 +37,7 @@ from tidewire.engine.change_delivery import ChangeDelivery
 from tidewire.engine.change_frames import commit_timestamp
 from tidewire.engine.change_group import Binding, ChangeGroup
 from tidewire.engine.change_matching import Answers, ChangeMatching
+from tidewire.engine.database_broadcasts import DatabaseBroadcasts
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.engine.visibility import Unanswered, Visibility
@@ -85,6 +86,7 @@ class ChangeRouter:
         *,
         is_congested: Callable[[], bool] = lambda: False,
         sends_key_only_deletes: bool = True,
+        broadcasts: DatabaseBroadcasts | None = None,
     ) -> None:
         """Make it.
 
@@ -96,7 +98,9 @@ class ChangeRouter:
             rng: For the jitter of retries.
             is_congested: Whether some receiver's outbox is full now.
             sends_key_only_deletes: See `ChangeDelivery`.
+            broadcasts: Takes the rows that are broadcasts from SQL; None when there are none.
         """
+        self._broadcasts = broadcasts
         self._matching = ChangeMatching(subscriptions)
         self._visibility = Visibility(subscriptions.authorizer, stats)
         self._delivery = ChangeDelivery(stats, sends_key_only_deletes=sends_key_only_deletes)
@@ -143,6 +147,8 @@ class ChangeRouter:
         if not len(self._subscriptions):
             # A relation passed over here counts as new when it comes again.
             self._pass_messages(transactions)
+            if self._broadcasts is not None:
+                await self._broadcasts.publish_all(transactions, self._pace)
             return
         if self._is_stale():
             await self._refresh()
@@ -151,27 +157,41 @@ class ChangeRouter:
             if transaction.overflowed:
                 await self._flush(batch)
                 self._tell_resync(self._subscriptions.groups, "transaction too large")
+                if self._broadcasts is not None:
+                    self._broadcasts.note_overflow()
                 await self._refresh()  # what it told of the catalogue was left out too
                 self._tell_gap()
                 continue
             timestamp = commit_timestamp(transaction.committed_at_us)
             for item in transaction.changes:
                 if isinstance(item, LogicalMessage):
-                    if item.prefix == DDL_PREFIX:
-                        await self._flush(batch)
-                        await self._refresh()
-                    else:
-                        self._pass_on(item)
-                    continue
-                relation = item.relation
-                if self._relations.get(relation.oid) is not relation:
-                    await self._flush(batch)
-                    await self._refresh()
-                    self._relations[relation.oid] = relation
-                batch.add(item, timestamp, transaction.xid)
-                if batch.is_full:
-                    await self._flush(batch)
+                    await self._take_message(item, batch)
+                else:
+                    await self._take_change(item, batch, transaction, timestamp)
         await self._flush(batch)
+
+    async def _take_message(self, message: LogicalMessage, batch: Batch) -> None:
+        if message.prefix == DDL_PREFIX:
+            await self._flush(batch)
+            await self._refresh()
+        else:
+            self._pass_on(message)
+
+    async def _take_change(
+        self, change: Change, batch: Batch, transaction: Transaction, timestamp: bytes
+    ) -> None:
+        """Put a change into the batch, after the catalogue that it needs was read."""
+        relation = change.relation
+        if self._relations.get(relation.oid) is not relation:
+            await self._flush(batch)
+            await self._refresh()
+            self._relations[relation.oid] = relation
+        message = None
+        if self._broadcasts is not None:
+            message = self._broadcasts.message_of(change, transaction.committed_at_us)
+        batch.add(change, timestamp, transaction.xid, message=message)
+        if batch.is_full:
+            await self._flush(batch)
 
     def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
         """Hand messages on when nobody wants changes."""
@@ -198,6 +218,7 @@ class ChangeRouter:
         if not await self._deliver_when_known(batch):
             groups = {group for step in batch for group in self._groups_of(step)}
             self._tell_resync(list(groups), "subscriptions kept changing")
+            self._publish(list(batch))
         is_large = batch.is_full
         batch.clear()
         if is_large:
@@ -342,6 +363,7 @@ class ChangeRouter:
     def _deliver_all(self, batch: Batch) -> None:
         """Offer the frames of a batch. Nothing here waits."""
         for step in batch:
+            self._publish([step])
             if step.route is None:
                 continue
             if step.change.kind is ChangeKind.TRUNCATE:
@@ -352,6 +374,11 @@ class ChangeRouter:
                 if step.plan.version != self._subscriptions.version:
                     self._matching.plan(step)
                 self._delivery.deliver(step, step.plan)
+
+    def _publish(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if step.message is not None and self._broadcasts is not None:
+                self._broadcasts.publish(step.message)
 
     def _groups_of(self, step: Step) -> list[ChangeGroup]:
         route = self._subscriptions.route(step.change.relation.oid)

@@ -19,6 +19,10 @@ class Stats(msgspec.Struct):
         malformed_total: Frames dropped because they were none.
         broadcasts_total: Broadcasts accepted from channels.
         http_broadcasts_total: Broadcasts accepted over HTTP.
+        database_broadcasts_total: Broadcasts from SQL handed on.
+        database_broadcasts_dropped_total: Broadcasts from SQL that could not be sent.
+        send_failures_total: Calls of realtime.send that failed with a warning only.
+        message_upkeep_failures_total: Times that messages could not be looked after.
         broadcasts_refused_total: Broadcasts dropped or refused.
         presence_total: Presence calls accepted.
         changes_total: Row changes offered to at least one subscriber.
@@ -40,6 +44,10 @@ class Stats(msgspec.Struct):
     malformed_total: int = 0
     broadcasts_total: int = 0
     http_broadcasts_total: int = 0
+    database_broadcasts_total: int = 0
+    database_broadcasts_dropped_total: int = 0
+    send_failures_total: int = 0
+    message_upkeep_failures_total: int = 0
     broadcasts_refused_total: int = 0
     presence_total: int = 0
     changes_total: int = 0

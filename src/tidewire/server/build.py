@@ -22,12 +22,16 @@ from tidewire.adapters.postgres.embedded.databases import (
     make_database,
     room_for,
 )
+from tidewire.adapters.postgres.message_store import PostgresMessageStore
+from tidewire.adapters.postgres.messages_publication import MESSAGES_PUBLICATION
 from tidewire.adapters.postgres.migrations import migrate
 from tidewire.adapters.postgres.preflight import check_database
 from tidewire.adapters.postgres.publication import enable_table
 from tidewire.adapters.postgres.revocations import PostgresRevocations
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
+from tidewire.engine.database_broadcasts import FAILED_PREFIX, DatabaseBroadcasts
+from tidewire.engine.message_upkeep import MessageUpkeep
 from tidewire.engine.node import Node
 from tidewire.engine.rest_broadcast import RestBroadcasts
 from tidewire.engine.revocation_watch import PREFIX as REVOCATION_PREFIX
@@ -168,6 +172,15 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     catalog = PostgresCatalog(plan.database_url, publication=publication)
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
+    broker = MemoryBroker()
+    payload_bytes_max = settings.limits.payload_bytes_max
+    database_broadcasts = DatabaseBroadcasts(
+        broker,
+        clock,
+        stats,
+        payload_bytes_max=payload_bytes_max,
+        age_s_max=settings.broadcast.late_max_s,
+    )
     router = ChangeRouter(
         catalog,
         subscriptions,
@@ -176,12 +189,22 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         rng,
         is_congested=lambda: bool(sockets.congested),
         sends_key_only_deletes=settings.changes.key_only_deletes == "send",
+        broadcasts=database_broadcasts,
     )
-    broker = MemoryBroker()
+    router.listen(FAILED_PREFIX, database_broadcasts)
+    messages = PostgresMessageStore(plan.database_url)
+    upkeep = MessageUpkeep(
+        messages,
+        stats,
+        rng,
+        retention_days=settings.broadcast.retention_days,
+        payload_bytes_max=payload_bytes_max,
+    )
     source = PostgresChangeSource(
         plan.database_url,
         slot=settings.database.slot,
         publication=publication,
+        optional_publication=MESSAGES_PUBLICATION,
         epochs=EpochFile(plan.folder / EPOCH_FILE),
         clock=clock,
         rng=rng,
@@ -221,9 +244,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         page=_page(settings, plan),
         routes=[
             *broadcast_routes(
-                RestBroadcasts(
-                    broker, stats, node.quota, payload_bytes_max=settings.limits.payload_bytes_max
-                ),
+                RestBroadcasts(broker, stats, node.quota, payload_bytes_max=payload_bytes_max),
                 verifier,
                 clock,
             ),
@@ -243,9 +264,10 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
             ("revocations", watch.run),
             ("stream", lambda: source.run(router)),
             ("engine", node.run),
+            ("messages", upkeep.run),
         ],
         openers=[watch.load],
-        closers=[catalog.close, revocation_store.close],
+        closers=[catalog.close, revocation_store.close, messages.close],
     )
 
 

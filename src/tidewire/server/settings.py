@@ -23,6 +23,7 @@ from tidewire.core.host_name import is_host_name
 from tidewire.core.origin import OriginPolicy
 from tidewire.engine.limits import Limits
 from tidewire.server.auth_settings import AuthSettings
+from tidewire.server.broadcast_settings import BroadcastSettings
 from tidewire.server.limit_settings import LimitSettings
 from tidewire.server.tenant_settings import (
     layered,
@@ -195,6 +196,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: StreamSettings = StreamSettings()
     changes: ChangeSettings = ChangeSettings()
     auth: AuthSettings = AuthSettings()
+    broadcast: BroadcastSettings = BroadcastSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     demo: DemoSettings = DemoSettings()

@@ -86,6 +86,7 @@ class PostgresChangeSource:
         url: Connection URL of a role with REPLICATION.
         slot: Name of our permanent logical slot; made when it is not there.
         publication: Its name; made, without tables, when it is not there.
+        optional_publication: Another that is streamed too where it exists; "" for none.
         epochs: Where the slot's record is kept.
         clock: Where the time comes from.
         rng: For jitter.
@@ -102,6 +103,7 @@ class PostgresChangeSource:
         *,
         slot: str,
         publication: str,
+        optional_publication: str = "",
         epochs: EpochStore,
         clock: Clock,
         rng: random.Random,
@@ -109,7 +111,10 @@ class PostgresChangeSource:
         failover: bool = False,
     ) -> None:
         self._target = parse_target(url)
-        self._commands = SlotCommands(slot, publication, failover=failover)
+        self._commands = SlotCommands(
+            slot, publication, failover=failover, optional=optional_publication
+        )
+        self._has_optional = False
         self._epochs = epochs
         self._clock = clock
         self._rng = rng
@@ -199,7 +204,9 @@ class PostgresChangeSource:
                 epoch=self._record.epoch,
                 is_new_epoch=is_new_epoch,
             )
-            statement = self._commands.start_statement(self._progress.end)
+            statement = self._commands.start_statement(
+                self._progress.end, with_optional=self._has_optional
+            )
             await self._when_free(connection, lambda: connection.start_stream(statement, stream))
             self._tell(StreamState.LIVE, "")
             failure = await connection.wait_closed()
@@ -213,6 +220,7 @@ class PostgresChangeSource:
     async def _prepare(self, connection: ReplicationConnection) -> bool:
         """Make sure of publication and slot; says whether a new history begins."""
         state = await self._commands.look(connection)
+        self._has_optional = state.has_optional
         if state.is_standby:
             raise DatabaseUnavailableError("the server is a standby: waiting for its promotion")
         slot = state.slot

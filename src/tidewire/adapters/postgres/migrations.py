@@ -22,6 +22,7 @@ import msgspec
 
 from tidewire.adapters.postgres.connect import SqlConnection, connection_to
 from tidewire.adapters.postgres.finding import Finding
+from tidewire.adapters.postgres.messages_publication import ensure_messages_publication
 from tidewire.adapters.postgres.publication import DEFAULT_PUBLICATION, ensure_publication
 from tidewire.core.errors import DatabaseUnavailableError, SetupError
 
@@ -143,6 +144,8 @@ async def migrate_with_report(
             # Outside the record: a publication that somebody dropped comes back, and a slot
             # made after it never reads from before it.
             await ensure_publication(connection, publication)
+            missing = await ensure_messages_publication(connection)
+            notes += [missing] if missing is not None else []
         except asyncpg.LockNotAvailableError as error:
             raise DatabaseUnavailableError(
                 f"another migration holds the lock for more than {LOCK_DEADLINE_S:.0f} s"

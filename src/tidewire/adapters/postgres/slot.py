@@ -53,28 +53,31 @@ class ServerState(msgspec.Struct, frozen=True):
         system_identifier: Decimal number that names the cluster.
         is_standby: Whether it only follows another server.
         has_publication: Whether our publication exists.
+        has_optional: Whether the optional one does.
         slot: Our slot, or None.
     """
 
     system_identifier: str
     is_standby: bool
     has_publication: bool
+    has_optional: bool
     slot: SlotState | None
 
 
 class SlotCommands:
-    """The statements about one slot and one publication.
+    """The statements about one slot and its publications.
 
     Args:
         slot: Name of the slot.
         publication: Name of the publication.
+        optional: Name of another that is streamed too where it exists; "" for none.
         failover: Whether a standby should keep a copy of the slot (PostgreSQL 17 and later).
 
     Raises:
         SetupError: The slot's name is none that PostgreSQL allows.
     """
 
-    def __init__(self, slot: str, publication: str, *, failover: bool) -> None:
+    def __init__(self, slot: str, publication: str, *, failover: bool, optional: str = "") -> None:
         if _SLOT_NAME.fullmatch(slot) is None:
             raise SetupError(
                 f"{slot!r} is no name of a replication slot",
@@ -82,6 +85,7 @@ class SlotCommands:
             )
         self.slot = slot
         self.publication = publication
+        self.optional = optional
         self._failover = failover
 
     async def look(self, connection: ReplicationConnection) -> ServerState:
@@ -96,6 +100,8 @@ class SlotCommands:
             "SELECT pg_is_in_recovery(),"  # noqa: S608 - names are quoted, a simple query has no parameters
             " EXISTS (SELECT FROM pg_publication WHERE pubname ="
             f" {quote_literal(self.publication)}),"
+            " EXISTS (SELECT FROM pg_publication WHERE pubname ="
+            f" {quote_literal(self.optional or self.publication)}),"
             " s.slot_name, s.database = current_database() AND s.plugin = 'pgoutput',"
             " concat_ws(' ', s.slot_type, s.plugin, 'slot of database', s.database),"
             " s.wal_status = 'lost' OR j->>'invalidation_reason' IS NOT NULL"
@@ -106,7 +112,7 @@ class SlotCommands:
         )
         if len(system.rows) != 1 or len(result.rows) != 1:
             raise DatabaseUnavailableError("the server does not describe itself")
-        standby, published, name, usable, described, lost, pid, confirmed = result.rows[0]
+        standby, published, optional, name, usable, described, lost, pid, confirmed = result.rows[0]
         slot = SlotState(
             is_usable_here=usable == "t",
             described=described or "",
@@ -118,6 +124,7 @@ class SlotCommands:
             system_identifier=system.rows[0][0] or "0",
             is_standby=standby == "t",
             has_publication=published == "t",
+            has_optional=bool(self.optional) and optional == "t",
             slot=None if name is None else slot,
         )
 
@@ -190,9 +197,10 @@ class SlotCommands:
         )
         return bool(result.rows)
 
-    def start_statement(self, start: Lsn) -> str:
+    def start_statement(self, start: Lsn, *, with_optional: bool = False) -> str:
         """The statement that starts the stream behind `start`; 0 for where it was left."""
-        names = quote_literal(quote_identifier(self.publication))
+        publications = [self.publication, *([self.optional] if with_optional else [])]
+        names = quote_literal(",".join([quote_identifier(name) for name in publications]))
         return (
             f"START_REPLICATION SLOT {quote_identifier(self.slot)} LOGICAL {start}"
             f" (proto_version '1', publication_names {names}, messages 'true')"

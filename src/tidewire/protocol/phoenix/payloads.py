@@ -47,6 +47,12 @@ def broadcast_object(event: str, body: bytes, meta: bytes = b"") -> bytes:
     return b'{"event":%b,"payload":%b,"type":"broadcast"%b}' % (quote(event), body, tail)
 
 
+def row_meta(row_id: str, *, replayed: bool = False) -> bytes:
+    """The ``meta`` of a broadcast that is a row (4.10, 4.12)."""
+    tail = b',"replayed":true' if replayed else b""
+    return b'{"id":%b%b}' % (quote(row_id), tail)
+
+
 def _meta(meta: PresenceMeta) -> bytes:
     """The tracked object with `phx_ref` added.
 
