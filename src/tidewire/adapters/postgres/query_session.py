@@ -100,6 +100,7 @@ class QuerySession:
         statement_timeout_s: float,
         name: str,
         may_write: bool = False,
+        settings: Mapping[str, str] = STREAM_SETTINGS,
     ) -> None:
         """Connect later.
 
@@ -110,11 +111,12 @@ class QuerySession:
             name: What the connection is called in `pg_stat_activity`.
             may_write: Whether statements may change anything. A query that is tried again on
                 a fresh connection may then run twice.
+            settings: Of the session, apart from these.
         """
         self._dsn = dsn
         self._deadline_s = deadline_s
         self._settings = {
-            **STREAM_SETTINGS,
+            **settings,
             "application_name": name,
             "statement_timeout": str(int(statement_timeout_s * 1000)),
             "default_transaction_read_only": "off" if may_write else "on",

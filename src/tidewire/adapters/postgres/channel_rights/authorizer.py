@@ -77,6 +77,7 @@ class PostgresChannelAuthorizer:
             deadline_s=self._limits.deadline_s,
             statement_timeout_s=self._limits.statement_timeout_s,
             name=f"tidewire {name}",
+            may_write=True,
             settings=SESSION_SETTINGS,
         )
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 SESSION_SETTINGS = {
     # Probes are written and rolled back; that is no reason to wait for a disk.
-    "default_transaction_read_only": "off",
     "synchronous_commit": "off",
     "row_security": "on",
     "plan_cache_mode": "force_custom_plan",
