@@ -10,6 +10,8 @@ import enum
 
 import msgspec
 
+from tidewire.core.row_policy import RowPolicy
+
 
 class TypeKind(enum.Enum):
     """Source: `pg_type.typtype`, with arrays told apart (`typelem` and `typlen` = -1)."""
@@ -90,7 +92,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 class TableAccess(msgspec.Struct, frozen=True):
-    """What one role may read of one table, apart from policies.
+    """What one role may read of one table.
 
     Attributes:
         columns: Names with the SELECT privilege; empty when it has none.
@@ -98,11 +100,13 @@ class TableAccess(msgspec.Struct, frozen=True):
             BYPASSRLS, owner without FORCE).
         has_whole_table: The privilege is on the table itself, so it covers columns that the
             catalogue no longer has under the name that an earlier change knows them by.
+        policy: What every row must be judged by; None where row security does not bind.
     """
 
     columns: frozenset[str]
     bypasses_row_security: bool
     has_whole_table: bool = False
+    policy: RowPolicy | None = None
 
 
 class Catalog(msgspec.Struct, frozen=True):

@@ -27,10 +27,45 @@ class Tier(enum.Enum):
     HIDDEN = "hidden"  # no permissive policy: nobody sees anything
 
 
+class LocalRule(msgspec.Struct, frozen=True):
+    """``column = claim``, recognised; judged by `core.policy_local`.
+
+    Attributes:
+        column: Name of the column.
+        path: Keys from the claims down to the value.
+        casts: SQL types that the claim's text is brought into, in order.
+    """
+
+    column: str
+    path: tuple[str, ...]
+    casts: tuple[str, ...]
+
+
+class PolicyColumn(msgspec.Struct, frozen=True):
+    """A column that a policy may read, as it is handed to the database.
+
+    Attributes:
+        name: Column name.
+        type_oid: Its data type when the policy was read.
+        type_name: That type, qualified and quoted.
+        as_array: Whether its values can be handed over as one array of that type; else each is
+            cast by itself (arrays, because there are no arrays of arrays).
+        delimiter: What parts the elements of such an array.
+        operator_schema: Quoted schema of the type's own operators; "" to let PostgreSQL choose.
+    """
+
+    name: str
+    type_oid: int
+    type_name: str
+    as_array: bool = True
+    delimiter: str = ","
+    operator_schema: str = ""
+
+
 class RowPolicy:
     """One role's policies on one table, for SELECT, in one state of the catalogue.
 
-    Compared by identity: another state of the catalogue has other objects.
+    Compared by identity: where the catalogue says something else, there is another object.
 
     Attributes:
         table_oid: The table.
@@ -39,9 +74,28 @@ class RowPolicy:
         tier: How it is judged.
         claims: Names of the claims that it reads; None when it may read any.
         kept: Volatile claims that it may read nevertheless; of meaning when `claims` is None.
+        table_name: How the expression calls the table.
+        local: What tier LOCAL compares; None in every other.
+        sets: The expression over columns and the relation of claims; "" when it cannot be written.
+        columns: What of the row is handed over.
+        key: The primary key; () when the stream does not carry it all.
+        hidden_schemas: Schemas that the expression may name and the role may not look into.
     """
 
-    __slots__ = ("claims", "expression", "kept", "role", "table_oid", "tier")
+    __slots__ = (
+        "claims",
+        "columns",
+        "expression",
+        "hidden_schemas",
+        "kept",
+        "key",
+        "local",
+        "role",
+        "sets",
+        "table_name",
+        "table_oid",
+        "tier",
+    )
 
     def __init__(
         self,
@@ -52,6 +106,12 @@ class RowPolicy:
         *,
         claims: frozenset[str] | None = None,
         kept: frozenset[str] = frozenset(),
+        table_name: str = "",
+        local: LocalRule | None = None,
+        sets: str = "",
+        columns: tuple[PolicyColumn, ...] = (),
+        key: tuple[PolicyColumn, ...] = (),
+        hidden_schemas: frozenset[str] = frozenset(),
     ) -> None:
         self.table_oid = table_oid
         self.role = role
@@ -59,6 +119,16 @@ class RowPolicy:
         self.tier = tier
         self.claims = claims
         self.kept = kept
+        self.table_name = table_name
+        self.local = local
+        self.sets = sets
+        self.columns = columns
+        self.key = key
+        self.hidden_schemas = hidden_schemas
+
+    def says_the_same(self, other: RowPolicy) -> bool:
+        """Whether every attribute is equal."""
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     def viewer_key(self, claims: Mapping[str, Any]) -> bytes:
         """The key of someone with these claims: JSON with sorted keys."""

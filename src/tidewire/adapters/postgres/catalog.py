@@ -1,7 +1,8 @@
 """Reads PostgreSQL's system catalogues: the `CatalogSource` of the engine.
 
-Theory of operation. A cheap fingerprint query tells which of three parts may have changed
-(tables, roles, types); only those are read anew, in one transaction with the fingerprint. The
+Theory of operation. A cheap fingerprint query tells which of four parts may have changed
+(tables, roles, types, functions); what depends on them is read anew, in one transaction with the
+fingerprint. The
 fingerprint is read first, so what changes meanwhile makes the next fingerprint differ: a state
 may be newer than its fingerprint says, never older.
 
@@ -18,6 +19,7 @@ import msgspec
 
 from tidewire.adapters.postgres import catalog_queries as queries
 from tidewire.adapters.postgres import compare
+from tidewire.adapters.postgres.catalog_policies import PolicyContext, read_context, with_policies
 from tidewire.adapters.postgres.query_session import Connection, QuerySession, Row, StatementError
 from tidewire.core.catalog import (
     Catalog,
@@ -34,15 +36,17 @@ ROLES_MAX = 1_000
 """Roles whose access is kept; tokens name few."""
 
 EMPTY = Catalog(fingerprint="", tables={}, types={}, access={})
+NO_POLICIES = PolicyContext({}, {}, {}, {}, has_standard_claims=False, named_claims=frozenset())
 
 
 class _State(msgspec.Struct, frozen=True):
     """A catalogue with what only this adapter needs of it."""
 
     catalog: Catalog
-    parts: tuple[str, str, str]
+    parts: tuple[str, str, str, str]
     type_names: dict[int, compare.TypeName]
     collations: dict[tuple[int, str], str]
+    policies: PolicyContext
 
 
 class PostgresCatalog:
@@ -79,7 +83,7 @@ class PostgresCatalog:
             statement_timeout_s=statement_timeout_s,
             name="tidewire filters",
         )
-        self._state = _State(EMPTY, ("", "", ""), {}, {})
+        self._state = _State(EMPTY, ("", "", "", ""), {}, {}, NO_POLICIES)
         self._roles: dict[str, None] = {}
         self._running: asyncio.Task[None] | None = None
         self._waiting: asyncio.Task[None] | None = None
@@ -180,7 +184,7 @@ class PostgresCatalog:
         old = self._state
         row = await connection.fetchrow(queries.FINGERPRINT, self._publication)
         assert row is not None  # a select without from gives one row
-        parts = (row["tables"], row["roles"], row["types"])
+        parts = (row["tables"], row["roles"], row["types"], row["functions"])
         roles = list(self._roles)
         if parts == old.parts and all(role in old.catalog.access for role in roles):
             return old
@@ -189,15 +193,17 @@ class PostgresCatalog:
             types, type_names = _read_types(await connection.fetch(queries.TYPES))
         tables, collations = old.catalog.tables, old.collations
         default_is_c = old.catalog.default_collation_is_c
-        access = old.catalog.access
         if parts[0] != old.parts[0]:
             default_is_c = bool(await connection.fetchval(queries.DEFAULT_COLLATION_IS_C))
             rows = await connection.fetch(queries.TABLES, self._publication, default_is_c)
             tables, collations = _read_tables(rows)
-        if parts[:2] != old.parts[:2]:
+        policies = old.policies
+        access = old.catalog.access
+        if parts != old.parts:
+            policies = await read_context(connection, tables, types, type_names)
             access = {}
         access = {role: access[role] for role in roles if role in access} | {
-            role: _read_access(await connection.fetch(queries.ACCESS, role, list(tables)))
+            role: await self._read_access(connection, role, policies)
             for role in roles
             if role not in access
         }
@@ -208,7 +214,17 @@ class PostgresCatalog:
             access=access,
             default_collation_is_c=default_is_c,
         )
-        return _State(catalog, parts, type_names, collations)
+        return _State(catalog, parts, type_names, collations, policies)
+
+    async def _read_access(
+        self, connection: Connection, role: str, policies: PolicyContext
+    ) -> dict[int, TableAccess] | None:
+        rows = await connection.fetch(queries.ACCESS, role, list(policies.tables))
+        access = _access_of(rows)
+        if access is None:
+            return None
+        former = self._state.catalog.access.get(role) or {}
+        return await with_policies(connection, role, access, policies, former)
 
 
 def _take_error(task: asyncio.Task[None]) -> None:
@@ -259,7 +275,7 @@ def _read_tables(
     return tables, collations
 
 
-def _read_access(rows: Sequence[Row]) -> dict[int, TableAccess] | None:
+def _access_of(rows: Sequence[Row]) -> dict[int, TableAccess] | None:
     """A role's access; None when there is no such role."""
     if not rows:
         return None
@@ -292,5 +308,7 @@ def _read_types(
             labels=tuple(row["labels"] or ()),
             category=row["category"],
         )
-        names[row["oid"]] = compare.TypeName(row["qualified"], row["operator_schema"] or "")
+        names[row["oid"]] = compare.TypeName(
+            row["qualified"], row["operator_schema"] or "", row["has_array"], row["schema"]
+        )
     return types, names

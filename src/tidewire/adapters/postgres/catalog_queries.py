@@ -7,7 +7,10 @@ from __future__ import annotations
 
 # Sums of row hashes change with any row's version; `xmin` is the version, `oid` tells rows apart.
 # Only small catalogues are read whole: attributes and indexes are those of published tables.
-FINGERPRINT = """
+# Functions count because policies call them, schemas because of the right to look into them, views
+# because policies ask them: what they read of the claims is looked for by word. Temporary functions
+# are those of the sessions that judge rows.
+FINGERPRINT = r"""
 with published as materialized (
   select c.oid, c.xmin, n.xmin as schema_version, t.attnames
   from pg_catalog.pg_publication_tables t
@@ -51,7 +54,18 @@ select
     (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', c.oid, c.relnatts), 0))
      from pg_catalog.pg_class c
      where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384)
-  ) as types
+  ) as types,
+  concat_ws(
+    ':',
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', f.oid, f.xmin), 0))
+     from pg_catalog.pg_proc f
+     where f.oid >= 16384 and f.pronamespace <> all (array(
+       select s.oid from pg_catalog.pg_namespace s where s.nspname like 'pg\_temp\_%'))),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', n.oid, n.xmin), 0))
+     from pg_catalog.pg_namespace n where n.nspname not like 'pg\_t%'),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', v.oid, v.xmin), 0))
+     from pg_catalog.pg_class v where v.relkind = 'v' and v.oid >= 16384)
+  ) as functions
 """
 
 # What the stream carries: `attnames` leaves out what a column list withholds; generated columns
@@ -122,6 +136,7 @@ select t.oid, t.typname as name, t.typtype::pg_catalog.text as kind, t.typbasety
         join pg_catalog.pg_namespace s on s.oid = o.oprnamespace
         where o.oprname = '=' and o.oprleft = t.oid and o.oprright = t.oid
         limit 1) as operator_schema,
+       t.typarray <> 0 as has_array, n.nspname as schema,
        case when t.typtype = 'e' then array(
          select e.enumlabel::pg_catalog.text from pg_catalog.pg_enum e
          where e.enumtypid = t.oid order by e.enumsortorder) end as labels,
@@ -137,4 +152,56 @@ from pg_catalog.pg_type t
 join pg_catalog.pg_namespace n on n.oid = t.typnamespace
 left join pg_catalog.pg_class c on c.oid = t.typrelid
 where c.relkind is distinct from 't'
+"""
+
+# Which policies a role's SELECT meets. Source: `check_role_for_policy` in
+# src/backend/rewrite/rowsecurity.c: a policy's role counts with the rights of its members.
+POLICIES = """
+select p.polrelid as oid, p.polpermissive as is_permissive,
+       coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'true') as expression
+from pg_catalog.pg_policy p, pg_catalog.pg_roles r
+where r.rolname = $1 and p.polrelid = any($2::pg_catalog.oid[]) and p.polcmd in ('r', '*')
+  and exists (
+    select from pg_catalog.unnest(p.polroles) member
+    where member = 0 or pg_catalog.pg_has_role(r.oid, member, 'USAGE'))
+order by p.polrelid, p.polname
+"""
+
+# Columns that a policy may name and the stream does not carry are told apart by name.
+ATTRIBUTES = """
+select a.attrelid as oid, a.attname as name from pg_catalog.pg_attribute a
+where a.attrelid = any($1::pg_catalog.oid[]) and a.attnum > 0 and not a.attisdropped
+"""
+
+HIDDEN_SCHEMAS = """
+select n.nspname as name from pg_catalog.pg_namespace n, pg_catalog.pg_roles r
+where r.rolname = $1 and not pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
+"""
+
+CLAIM_FUNCTIONS = """
+select f.proname as name, f.prosrc as source,
+       l.lanname = 'sql' and not f.prosecdef and f.proconfig is null
+         and f.provolatile in ('s', 'i') and f.prosqlbody is null as is_plain
+from pg_catalog.pg_proc f
+join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+join pg_catalog.pg_language l on l.oid = f.prolang
+where n.nspname = 'auth' and f.proname in ('uid', 'jwt', 'role', 'email') and f.pronargs = 0
+"""
+
+# A claim that anything a policy may call names as a word. Coarse on purpose: a word too many makes
+# groups of viewers smaller, one too few would judge somebody by another's claim.
+NAMED_CLAIMS = r"""
+select c.claim
+from pg_catalog.unnest($1::pg_catalog.text[]) c (claim)
+where exists (
+    select from pg_catalog.pg_proc f
+    where f.oid >= 16384
+      and coalesce(pg_catalog.pg_get_function_sqlbody(f.oid), f.prosrc) ~ ('\m' || c.claim || '\M'))
+  or exists (
+    select from pg_catalog.pg_policy p
+    where pg_catalog.pg_get_expr(p.polqual, p.polrelid) ~ ('\m' || c.claim || '\M'))
+  or exists (
+    select from pg_catalog.pg_class v
+    where v.relkind = 'v' and v.oid >= 16384
+      and pg_catalog.pg_get_viewdef(v.oid) ~ ('\m' || c.claim || '\M'))
 """

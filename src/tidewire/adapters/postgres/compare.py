@@ -50,10 +50,14 @@ class TypeName(msgspec.Struct, frozen=True):
     Attributes:
         qualified: Schema and name, quoted.
         operator_schema: Quoted schema of its own operators; "" to let PostgreSQL choose.
+        has_array: Whether there is a type of arrays of it.
+        schema: Its schema, not quoted.
     """
 
     qualified: str
     operator_schema: str = ""
+    has_array: bool = True
+    schema: str = ""
 
 
 Item = TypeVar("Item")

@@ -57,6 +57,10 @@ class StatementTimeoutError(StatementError):
 class Connection(Protocol):
     """The part of an asyncpg connection that is used."""
 
+    async def execute(self, query: str, *arguments: Any) -> str:
+        """Run statements; several only without arguments."""
+        ...
+
     async def fetch(self, query: str, *arguments: Any) -> Sequence[Row]:
         """All rows."""
         ...

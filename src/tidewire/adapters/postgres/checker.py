@@ -1,0 +1,100 @@
+"""The login that judges rows: `tidewire_check`, made by a migration, its password set here."""
+
+from __future__ import annotations
+
+import logging
+import urllib.parse
+
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] - the driver ships none
+
+from tidewire.adapters.postgres.connect import SqlConnection, connect_raw, connection_to
+from tidewire.adapters.postgres.sql_errors import DRIVER_ERRORS
+from tidewire.core.errors import RealtimeError
+
+logger = logging.getLogger(__name__)
+
+CHECKER = "tidewire_check"
+
+_IS_SAFE = """
+select not r.rolsuper and not r.rolbypassrls and not r.rolinherit and r.rolcanlogin
+from pg_catalog.pg_roles r where r.rolname = $1
+"""
+
+
+async def checker_url(url: str, *, password: str) -> str | None:
+    """Make the login ready for use.
+
+    Safe to call again, at each start and by several servers: the last password counts, and
+    sessions that are open stay so.
+
+    Args:
+        url: Of the database, by a user with the rights of the migrations.
+        password: What the login gets.
+
+    Returns:
+        The address by which the login gets into the same database; None where there is no such
+        login, it cannot be changed, or the server does not let it in.
+    """
+    try:
+        async with connection_to(url) as connection:
+            if not await connection.fetchval(_IS_SAFE, CHECKER):
+                return None
+            await _set_password(connection, password)
+        own = _with_user(url, CHECKER, password)
+        connection = await connect_raw(own)
+        await connection.close(timeout=1)
+    except (RealtimeError, *DRIVER_ERRORS) as error:
+        logger.info("no login of its own to judge rows", extra={"reason": type(error).__name__})
+        return None
+    return own
+
+
+async def grant_role(url: str, role: str) -> None:
+    """Let the login take one more role, where the user of `url` may allow that."""
+    try:
+        async with connection_to(url) as connection:
+            statement: str = await connection.fetchval(
+                "select pg_catalog.format('grant %I to %I', $1::text, $2::text)", role, CHECKER
+            )
+            await connection.execute(statement)
+    except (RealtimeError, *DRIVER_ERRORS) as error:
+        logger.warning(
+            "a role cannot be granted to the login that judges rows",
+            extra={"role": role, "login": CHECKER, "reason": type(error).__name__},
+        )
+
+
+async def _set_password(connection: SqlConnection, password: str) -> None:
+    statement: str = await connection.fetchval(
+        "select pg_catalog.format('alter role %I password %L', $1::text, $2::text)",
+        CHECKER,
+        password,
+    )
+    for attempt in (1, 2):
+        try:
+            await connection.execute(statement)
+        except asyncpg.InternalServerError:  # "tuple concurrently updated": another server's start
+            if attempt == 2:
+                raise
+        else:
+            return
+
+
+def _with_user(url: str, user: str, password: str) -> str:
+    """The address with another user, whichever way it names its own."""
+    parts = urllib.parse.urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    login = f"{user}:{urllib.parse.quote(password, safe='')}"
+    query = urllib.parse.parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in query if name not in ("user", "password")]
+    database = parts.path
+    if not database.strip("/"):
+        former = urllib.parse.unquote(parts.username or dict(query).get("user", ""))
+        database = f"/{urllib.parse.quote(dict(query).get('dbname', former), safe='')}"
+    return urllib.parse.urlunsplit(
+        parts._replace(
+            netloc=f"{login}@{place}",
+            path=database,
+            query=urllib.parse.urlencode(kept, safe="/:,"),
+        )
+    )
