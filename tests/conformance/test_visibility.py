@@ -91,30 +91,39 @@ async def test_a_filter_on_a_hidden_column_is_refused(
         assert "invalid column for filter hidden" in system[4]["message"]
 
 
-async def test_a_table_with_row_security_delivers_to_the_service_role_only(
+async def test_a_row_reaches_those_whom_its_policies_show_it_to(
     server: TidewireServer, database: asyncpg.Connection
 ) -> None:
-    table = await make_table(database, row_security=True, full_identity=True)
-    await database.execute(f"create policy everyone on {table} for select using (true)")
+    table = await make_table(
+        database, "id int primary key, owner uuid", row_security=True, full_identity=True
+    )
+    await database.execute(
+        f"create policy own on {table} for select to authenticated using (owner = auth.uid())"
+    )
     marker = await make_table(database)
-    user = server.token("authenticated", sub="6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+    one, other = "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b811-9dad-11d1-80b4-00c04fd430c8"
+    tokens = [server.token("authenticated", sub=sub) for sub in (one, other)]
     async with (
         raw_socket(server.url, server.anon_key) as anon,
-        raw_socket(server.url, server.anon_key) as authenticated,
+        raw_socket(server.url, server.anon_key) as owner,
+        raw_socket(server.url, server.anon_key) as stranger,
         raw_socket(server.url, server.service_key) as service,
     ):
-        for raw, token in ((anon, None), (authenticated, user), (service, None)):
+        viewers = (anon, owner, stranger, service)
+        for raw, token in zip(viewers, (None, *tokens, None), strict=True):
             await subscribe(raw, table, token=token)
             assert await subscribe(raw, marker, token=token) == "ok"
-        await database.execute(f"insert into {table} values (1, 'secret')")
-        await database.execute(f"update {table} set name = 'secret too'")
+        await database.execute(f"insert into {table} values (1, '{one}')")
         await database.execute(f"delete from {table}")
         await database.execute(f"insert into {marker} values (1, 'end')")
-        assert len(await changes_until(service, marker)) == 3
-        for raw in (anon, authenticated):
-            shown = await changes_until(raw, marker)
-            assert not [data for data in shown if data.get("record") or data.get("old_record")]
-            assert not [text for text in raw.raw if "secret" in text]
+        for raw in (owner, service):
+            assert [data["type"] for data in await changes_until(raw, marker)] == [
+                "INSERT",
+                "DELETE",
+            ]
+        for raw in (anon, stranger):
+            assert await changes_until(raw, marker) == []
+            assert not [text for text in raw.raw if one in text]
 
 
 async def test_row_security_switched_on_while_running_stops_delivery(

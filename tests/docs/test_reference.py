@@ -12,6 +12,7 @@ import pytest
 
 from tests.docs.pages import ROOT, table_rows
 from tidewire.adapters.jwt import texts
+from tidewire.adapters.postgres.row_security.stats import RowSecurityStats
 from tidewire.cli.main import COMMANDS, group
 from tidewire.client import errors as client_errors
 from tidewire.core import errors as core_errors
@@ -114,7 +115,7 @@ def test_every_metric_is_on_its_page_with_its_meaning() -> None:
     written: Any = SimpleNamespace(frames_written=0, bytes_written=0)
     source: Any = SimpleNamespace(status=StreamStatus(state=StreamState.LIVE))
     samples = [
-        *TenantNumbers(Stats(), source, written).samples(),
+        *TenantNumbers(Stats(), source, written, RowSecurityStats()).samples(),
         *process_samples(started_s=0.0),
     ]
     wanted = {(f"tidewire_{sample.name}", sample.help) for sample in samples}

@@ -12,10 +12,10 @@ import msgspec
 
 from tidewire import __version__
 from tidewire.adapters.memory.broker import MemoryBroker
-from tidewire.adapters.memory.policy_free import PolicyFreeAuthorizer
 from tidewire.adapters.memory.presence_store import MemoryPresenceStore
 from tidewire.adapters.postgres.catalog import PostgresCatalog
 from tidewire.adapters.postgres.change_source import PostgresChangeSource
+from tidewire.adapters.postgres.checker import CheckerLogin
 from tidewire.adapters.postgres.embedded import EmbeddedPostgres
 from tidewire.adapters.postgres.embedded.databases import (
     database_beside,
@@ -28,6 +28,7 @@ from tidewire.adapters.postgres.migrations import migrate
 from tidewire.adapters.postgres.preflight import check_database
 from tidewire.adapters.postgres.publication import enable_table
 from tidewire.adapters.postgres.revocations import PostgresRevocations
+from tidewire.adapters.postgres.row_security.authorizer import RowSecurityAuthorizer
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.database_broadcasts import FAILED_PREFIX, DatabaseBroadcasts
@@ -170,8 +171,14 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     clock, rng, stats = SystemClock(), random.SystemRandom(), Stats()
     publication = settings.database.publication
     catalog = PostgresCatalog(plan.database_url, publication=publication)
+    checker = CheckerLogin(
+        plan.database_url,
+        password=plan.checker_password,
+        given=settings.database.checker_url,
+    )
+    authorizer = RowSecurityAuthorizer(checker.url, clock=clock, grant_role=checker.grant_role)
     fanout = Fanout(asyncio.get_running_loop())
-    subscriptions = Subscriptions(catalog, PolicyFreeAuthorizer(), lambda: Audience(fanout))
+    subscriptions = Subscriptions(catalog, authorizer, lambda: Audience(fanout))
     broker = MemoryBroker()
     payload_bytes_max = settings.limits.payload_bytes_max
     database_broadcasts = DatabaseBroadcasts(
@@ -209,7 +216,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         clock=clock,
         rng=rng,
     )
-    numbers = TenantNumbers(stats, source, fanout)
+    numbers = TenantNumbers(stats, source, fanout, authorizer.stats)
     sockets = new_sockets(socket_limits(settings.limits), numbers.count_slow_consumer)
     signatures = make_verifier(
         settings.auth, secret=plan.secret, keys=plan.keys, clock=clock, rng=rng
@@ -267,7 +274,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
             ("messages", upkeep.run),
         ],
         openers=[watch.load],
-        closers=[catalog.close, revocation_store.close, messages.close],
+        closers=[catalog.close, authorizer.close, revocation_store.close, messages.close],
     )
 
 

@@ -39,6 +39,20 @@ STATS_HELP = {
 """Counters of `engine.stats.Stats`; a test keeps them in step."""
 
 
+ROW_SECURITY_HELP = {
+    "local_total": "Decisions about a row by looking a claim up, without a query.",
+    "sets_total": "Decisions about a row by one statement for all viewers.",
+    "loop_total": "Decisions about a row by a statement for each viewer.",
+    "by_key_total": "Decisions about a row by looking at the present one.",
+    "hidden_total": "Decisions about a row that no policy shows to anybody.",
+    "queries_total": "Questions to the database about rows.",
+    "failed_total": "Decisions about a row that failed because a policy raised.",
+    "held_total": "Decisions about a row refused at once, because the policy kept raising.",
+    "closed_total": "Decisions about a row that could not be judged.",
+}
+"""Counters of row security; each is exported with ``row_security_`` before its name."""
+
+
 class Written(Protocol):
     """What the fan-out counts."""
 
@@ -58,7 +72,18 @@ class Streaming(Protocol):
 class TenantNumbers:
     """Reads one tenant's plain counters."""
 
-    def __init__(self, stats: Stats, source: Streaming, written: Written) -> None:
+    def __init__(
+        self, stats: Stats, source: Streaming, written: Written, row_security: object
+    ) -> None:
+        """Read what others count.
+
+        Args:
+            stats: Of the engine.
+            source: Of the stream.
+            written: Of the fan-out.
+            row_security: Has an attribute for each name in `ROW_SECURITY_HELP`.
+        """
+        self._row_security = row_security
         self._stats = stats
         self._source = source
         self._written = written
@@ -78,6 +103,9 @@ class TenantNumbers:
         """Every number of this tenant."""
         for name, help_text in STATS_HELP.items():
             yield Sample(name, help_text, getattr(self._stats, name))
+        for name, help_text in ROW_SECURITY_HELP.items():
+            value = getattr(self._row_security, name)
+            yield Sample(f"row_security_{name}", help_text, value)
         written = self._written
         yield Sample("frames_sent_total", "Frames written to clients.", written.frames_written)
         yield Sample("bytes_sent_total", "Bytes written to clients.", written.bytes_written)

@@ -97,6 +97,14 @@ class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "time and keeps it.",
         ),
     ] = 0
+    checker_url: Annotated[
+        str,
+        Meta(
+            description="postgresql:// URL of the same database by the login that judges rows: it "
+            "needs nothing but to be a member of the roles that tokens name. Empty for "
+            "tidewire_check, which the server makes where it may."
+        ),
+    ] = ""
     slot: Annotated[
         str,
         Meta(pattern="^[a-z0-9_]{1,63}$", description="Name of the replication slot."),

@@ -37,6 +37,7 @@ class TenantPlan(msgspec.Struct, frozen=True):
         secret: What its tokens are signed with.
         keys: Its keys.
         is_demo: Whether there is sample data.
+        checker_password: Of the login that judges its rows.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TenantPlan(msgspec.Struct, frozen=True):
     secret: str
     keys: Keys
     is_demo: bool = False
+    checker_password: str = ""
 
 
 class Tenant(msgspec.Struct, frozen=True):

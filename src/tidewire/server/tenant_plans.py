@@ -51,7 +51,7 @@ def plan_tenants(
             "Sample data is for a server of one tenant.", "Leave the tenants out of the settings."
         )
     return [
-        _plan(name, own, folder.within(FOLDER_NAME, name), embedded_url, now_s)
+        _plan(name, own, folder.within(FOLDER_NAME, name), embedded_url, now_s, server=folder)
         for name, own in settings.tenants.items()
     ]
 
@@ -64,6 +64,7 @@ def _plan(
     now_s: float,
     *,
     is_demo: bool = False,
+    server: DataFolder | None = None,
 ) -> TenantPlan:
     secret = settings.auth.jwt_secret or folder.jwt_secret
     made_at_s = keys_made_at_s(folder.path, now_s=now_s)
@@ -76,4 +77,6 @@ def _plan(
         secret=secret,
         keys=with_opaque_keys(signed, folder.secret),
         is_demo=is_demo,
+        # Logins belong to the whole cluster, which tenants may share.
+        checker_password=(server or folder).secret("checker_password"),
     )

@@ -5,12 +5,13 @@ import pytest
 
 from tidewire.adapters.postgres.epoch import SlotRecord
 from tidewire.adapters.postgres.finding import Finding
+from tidewire.adapters.postgres.row_security.stats import RowSecurityStats
 from tidewire.core.errors import SetupError
 from tidewire.engine.stats import Stats
 from tidewire.server.database import embedded_database, require_fit
 from tidewire.server.epoch_file import EpochFile
 from tidewire.server.keys import keys_made_at_s
-from tidewire.server.numbers import STATS_HELP
+from tidewire.server.numbers import ROW_SECURITY_HELP, STATS_HELP
 from tidewire.server.serve import local_url
 
 WARNING = Finding("slow", "warning", "It is slow.", "Make it fast.")
@@ -118,3 +119,7 @@ def test_the_local_address_is_one_that_can_be_reached(host: str, url: str) -> No
 
 def test_every_counter_of_the_engine_is_a_metric() -> None:
     assert set(STATS_HELP) == set(Stats.__struct_fields__)
+
+
+def test_every_counter_of_row_security_is_a_metric() -> None:
+    assert set(ROW_SECURITY_HELP) == set(RowSecurityStats.__struct_fields__)

@@ -14,6 +14,7 @@ from tidewire.core.errors import RealtimeError
 logger = logging.getLogger(__name__)
 
 CHECKER = "tidewire_check"
+CLOSE_DEADLINE_S = 1.0
 
 _IS_SAFE = """
 select not r.rolsuper and not r.rolbypassrls and not r.rolinherit and r.rolcanlogin
@@ -21,10 +22,46 @@ from pg_catalog.pg_roles r where r.rolname = $1
 """
 
 
+class CheckerLogin:
+    """Where rows are judged: by a login that is given, else by our own, else by the server's."""
+
+    def __init__(self, url: str, *, password: str, given: str = "") -> None:
+        """Nothing is asked yet.
+
+        Args:
+            url: Of the database, by a user with the rights of the migrations.
+            password: Of our own login.
+            given: Address by a login that somebody made for this; "" for none.
+        """
+        self._url = url
+        self._password = password
+        self._given = given
+        self._told = False
+
+    async def url(self) -> str:
+        """The address to connect to now."""
+        if self._given:
+            return self._given
+        own = await checker_url(self._url, password=self._password)
+        if own is None and not self._told:
+            self._told = True
+            logger.warning(
+                "rows are judged by the user of the database's address, so code in policies could "
+                "take its rights",
+                extra={"advice": "Give a login of little right as database.checker_url."},
+            )
+        return own or self._url
+
+    async def grant_role(self, role: str) -> None:
+        """Let the login take one more role, where that may be allowed."""
+        if not self._given:
+            await grant_role(self._url, role)
+
+
 async def checker_url(url: str, *, password: str) -> str | None:
     """Make the login ready for use.
 
-    Safe to call again, at each start and by several servers: the last password counts, and
+    Safe to call again and by several servers: a password that does not fit is set anew, and
     sessions that are open stay so.
 
     Args:
@@ -35,22 +72,22 @@ async def checker_url(url: str, *, password: str) -> str | None:
         The address by which the login gets into the same database; None where there is no such
         login, it cannot be changed, or the server does not let it in.
     """
+    own = _with_user(url, CHECKER, password)
     try:
         async with connection_to(url) as connection:
             if not await connection.fetchval(_IS_SAFE, CHECKER):
                 return None
+            if await _gets_in(own):
+                return own
             await _set_password(connection, password)
-        own = _with_user(url, CHECKER, password)
-        connection = await connect_raw(own)
-        await connection.close(timeout=1)
+        return own if await _gets_in(own) else None
     except (RealtimeError, *DRIVER_ERRORS) as error:
         logger.info("no login of its own to judge rows", extra={"reason": type(error).__name__})
         return None
-    return own
 
 
 async def grant_role(url: str, role: str) -> None:
-    """Let the login take one more role, where the user of `url` may allow that."""
+    """Let our own login take one more role, where the user of `url` may allow that."""
     try:
         async with connection_to(url) as connection:
             statement: str = await connection.fetchval(
@@ -62,6 +99,15 @@ async def grant_role(url: str, role: str) -> None:
             "a role cannot be granted to the login that judges rows",
             extra={"role": role, "login": CHECKER, "reason": type(error).__name__},
         )
+
+
+async def _gets_in(url: str) -> bool:
+    try:
+        connection = await connect_raw(url)
+    except asyncpg.InvalidAuthorizationSpecificationError:  # a wrong password among them
+        return False
+    await connection.close(timeout=CLOSE_DEADLINE_S)
+    return True
 
 
 async def _set_password(connection: SqlConnection, password: str) -> None:

@@ -98,7 +98,7 @@ class QuerySession:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: str | Callable[[], Awaitable[str]],
         *,
         deadline_s: float,
         statement_timeout_s: float,
@@ -109,7 +109,7 @@ class QuerySession:
         """Connect later.
 
         Args:
-            dsn: Where the database is.
+            dsn: Where the database is, or what says so at each connecting.
             deadline_s: Seconds after which a caller is told that there is no answer.
             statement_timeout_s: Seconds after which the server gives a statement up.
             name: What the connection is called in `pg_stat_activity`.
@@ -187,8 +187,9 @@ class QuerySession:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         connect = cast("Callable[..., Awaitable[Connection]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType] - as above
+        dsn = self._dsn if isinstance(self._dsn, str) else await self._dsn()
         self._connection = await connect(
-            self._dsn, server_settings=self._settings, timeout=self._deadline_s
+            dsn, server_settings=self._settings, timeout=self._deadline_s
         )
         return self._connection
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -55,7 +55,7 @@ class RowSecurityAuthorizer:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: str | Callable[[], Awaitable[str]],
         *,
         clock: Clock,
         grant_role: GrantRole | None = None,
@@ -64,8 +64,8 @@ class RowSecurityAuthorizer:
         """Connect on the first question that needs it.
 
         Args:
-            dsn: Where the database is, by a user that may take the roles that tokens name and,
-                best, may do nothing else.
+            dsn: Where the database is, or what says so at each connecting, by a user that may
+                take the roles that tokens name and, best, may do nothing else.
             clock: Measures how long somebody is kept out.
             grant_role: Tries to make that user a member of one more role.
             limits: Bounds.
@@ -98,8 +98,6 @@ class RowSecurityAuthorizer:
         policy = access.policy
         if policy is None and not access.bypasses_row_security:
             return ReadDecision(access.columns, rows=False, reason="row security binds the role")
-        if policy is not None and policy.tier is Tier.HIDDEN:
-            return ReadDecision(access.columns, rows=False, reason="no policy allows anything")
         return ReadDecision(
             access.columns, rows=True, has_whole_table=access.has_whole_table, policy=policy
         )
