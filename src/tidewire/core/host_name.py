@@ -45,7 +45,7 @@ def is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text  # a zone is this machine's own matter, and holds any characters
 
 
 def is_loopback(host: str) -> bool:

@@ -69,10 +69,11 @@ class Node:
         rng: random.Random,
         stats: Stats,
         limits: Limits,
+        name: str = "",
     ) -> None:
         self.stats = stats
         self.limits = limits
-        self.name = f"{rng.getrandbits(32):08x}"
+        self.name = f"{name}{rng.getrandbits(32):08x}"
         self._clock = clock
         self._verifier = verifier
         self._connections: dict[str, Connection] = {}

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidewire.http.authenticate import UnauthorizedRequestError, handle_unauthorized
+from tidewire.http.bearer_guard import BearerGuard
 from tidewire.http.health import Readiness, health_routes
 from tidewire.http.metrics import ReadSamples, metrics_routes
 from tidewire.http.page import PageConfig, page_routes
@@ -73,6 +74,7 @@ def build_site(
     read_samples: ReadSamples,
     tenants: ASGIApp,
     routes: Sequence[BaseRoute] = (),
+    metrics_guard: BearerGuard | None = None,
 ) -> Site:
     """The whole site.
 
@@ -81,10 +83,10 @@ def build_site(
         read_samples: Of `metrics.metrics_routes`.
         tenants: Answers everything else.
         routes: More that belong to the process; all below `SITE_FOLDER`.
+        metrics_guard: Of `metrics.metrics_routes`.
     """
-    return Site(
-        _application([*routes, *health_routes(readiness), *metrics_routes(read_samples)]), tenants
-    )
+    metrics = metrics_routes(read_samples, metrics_guard)
+    return Site(_application([*routes, *health_routes(readiness), *metrics]), tenants)
 
 
 def build_app(*, page: PageConfig, routes: Sequence[BaseRoute] = ()) -> Starlette:

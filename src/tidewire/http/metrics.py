@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tidewire.http.bearer_guard import BearerGuard
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -60,11 +62,12 @@ class SampleCollector(Collector):
         return families.values()
 
 
-def metrics_routes(read: ReadSamples) -> list[Route]:
+def metrics_routes(read: ReadSamples, guard: BearerGuard | None = None) -> list[Route]:
     """The route ``/metrics``.
 
     Args:
         read: Gives all samples; called at each scrape, must not wait.
+        guard: Lets those in who may scrape; None lets everybody.
     """
     registry = CollectorRegistry()
     registry.register(SampleCollector(read))
@@ -75,4 +78,4 @@ def metrics_routes(read: ReadSamples) -> list[Route]:
         headers = {"Cache-Control": "no-store"}
         return Response(generate_latest(registry), media_type=CONTENT_TYPE, headers=headers)
 
-    return [Route("/metrics", metrics)]
+    return [Route("/metrics", guard.guards(metrics) if guard else metrics)]

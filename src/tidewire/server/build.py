@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import msgspec
+from starlette.routing import Route
 
 from tidewire import __version__
+from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.adapters.memory.broker import MemoryBroker
 from tidewire.adapters.memory.presence_store import MemoryPresenceStore
 from tidewire.adapters.postgres.catalog import PostgresCatalog
@@ -41,10 +44,12 @@ from tidewire.engine.revocations import RevocableVerifier, Revocations
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.http.app import build_app, build_site
+from tidewire.http.bearer_guard import BearerGuard
 from tidewire.http.broadcast import broadcast_routes
 from tidewire.http.origins import OriginGuard
 from tidewire.http.page import PageConfig
 from tidewire.http.revoke import revoke_routes
+from tidewire.http.tenant_admin import tenant_admin_routes
 from tidewire.server.clock import SystemClock
 from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, embedded_database
@@ -55,9 +60,11 @@ from tidewire.server.listen import WebServer
 from tidewire.server.numbers import TenantNumbers, process_samples
 from tidewire.server.settings import Settings, origin_policy
 from tidewire.server.tenant import Tenant, TenantPlan
+from tidewire.server.tenant_care import TenantCare
 from tidewire.server.tenant_directory import TenantDirectory
 from tidewire.server.tenant_plans import needs_embedded
 from tidewire.server.tenant_runner import TenantRunner
+from tidewire.server.tls import tls_context
 from tidewire.server.verifying import DAY_S, make_verifier
 from tidewire.transports.limits import SocketLimits
 from tidewire.transports.websocket import SocketGroup
@@ -147,6 +154,8 @@ def build_server(
         readiness=directory.readiness,
         read_samples=lambda: [*directory.samples(), *process_samples(started_s=started_s)],
         tenants=directory,
+        routes=_admin_routes(settings, directory),
+        metrics_guard=_guard(settings.server.metrics_jwt_secret),
     )
     web = WebServer(
         site,
@@ -155,9 +164,24 @@ def build_server(
         port=settings.server.port,
         limits=socket_limits(settings.limits),
         trusted_proxies=settings.server.trusted_proxies,
+        ssl_context=tls_context(settings.server.tls_certificate, settings.server.tls_key),
         drain_s=HTTP_DRAIN_S,
     )
     return Server(directory.runners, web)
+
+
+def _admin_routes(settings: Settings, directory: TenantDirectory) -> list[Route]:
+    guard = _guard(settings.server.admin_jwt_secret)
+    # Without a secret nobody can hold a token of it: the guard of a random one lets nobody in.
+    return tenant_admin_routes(TenantCare(directory), guard or _random_guard())
+
+
+def _guard(secret: str) -> BearerGuard | None:
+    return BearerGuard(JwtVerifier(secret), SystemClock()) if secret else None
+
+
+def _random_guard() -> BearerGuard:
+    return BearerGuard(JwtVerifier(secrets.token_bytes(32)), SystemClock())
 
 
 def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSockets) -> Tenant:
@@ -233,6 +257,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         clock=clock,
         rng=rng,
         stats=stats,
+        name="" if plan.is_only else f"{plan.name}-",
         limits=node_limits(settings.limits, drain_timeout_s=settings.server.drain_timeout_s),
     )
     revocation_store = PostgresRevocations(

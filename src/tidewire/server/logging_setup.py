@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import logging
 import sys
+from contextvars import ContextVar
 from typing import IO, Any
 
 import msgspec
@@ -18,6 +19,10 @@ from tidewire.server.settings import LogSettings
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _UNSHOWN = frozenset({"color_message"})  # uvicorn's own second form of its message
 _COLOURS = {"DEBUG": "2", "INFO": "36", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+
+
+tenant_in_logs: ContextVar[str] = ContextVar("tenant_in_logs", default="")
+"""Name of the tenant that the present task works for; "" where there is only one."""
 
 
 def set_up_logging(settings: LogSettings, stream: IO[str] | None = None) -> None:
@@ -31,6 +36,7 @@ def set_up_logging(settings: LogSettings, stream: IO[str] | None = None) -> None
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter(colour=on_terminal))
     root = logging.getLogger()
+    handler.addFilter(_add_tenant)
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     logging.captureWarnings(capture=True)
@@ -40,6 +46,14 @@ def set_up_logging(settings: LogSettings, stream: IO[str] | None = None) -> None
         quiet.handlers.clear()
         quiet.propagate = True
         quiet.setLevel(logging.NOTSET if settings.level == "debug" else logging.WARNING)
+
+
+def _add_tenant(record: logging.LogRecord) -> bool:
+    """Say whose a line is, unless it does so itself; always lets it pass."""
+    name = tenant_in_logs.get()
+    if name and not hasattr(record, "tenant"):
+        record.tenant = name
+    return True
 
 
 class JsonFormatter(logging.Formatter):

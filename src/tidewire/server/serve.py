@@ -225,7 +225,8 @@ class _Life:
     # ------------------------------------------------------------ while it runs
 
     def _record(self, host: str, port: int, plans: Sequence[TenantPlan]) -> ReadyRecord:
-        url, first = local_url(host, port), plans[0]
+        scheme = "https" if self._settings.server.tls_certificate else "http"
+        url, first = local_url(host, port, scheme=scheme), plans[0]
         users = [DemoSignIn(user.email, user.password) for user in demo_users(first.secret)]
         return ReadyRecord(
             url=url,
@@ -298,12 +299,12 @@ async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-def local_url(host: str, port: int) -> str:
+def local_url(host: str, port: int, *, scheme: str = "http") -> str:
     """Address under which programs of this machine reach a server that listens on `host`."""
     reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
     if ":" in reachable and not reachable.startswith("["):
         reachable = f"[{reachable}]"
-    return f"http://{reachable}:{port}"
+    return f"{scheme}://{reachable}:{port}"
 
 
 def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -60,6 +60,24 @@ class ServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "comma-separated in the environment."
         ),
     ] = []
+    tls_certificate: Annotated[
+        str, Meta(description="PEM file with the certificate chain; empty speaks plain HTTP.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file with the certificate's key.")] = ""
+    admin_jwt_secret: Annotated[
+        str,
+        Meta(
+            description="Secret of the tokens that open /api/tenants, 32 bytes or more; empty "
+            "keeps these routes shut."
+        ),
+    ] = ""
+    metrics_jwt_secret: Annotated[
+        str,
+        Meta(
+            description="Secret of the tokens that open /metrics, 32 bytes or more; empty leaves "
+            "it open."
+        ),
+    ] = ""
     data_dir: Annotated[
         str,
         Meta(

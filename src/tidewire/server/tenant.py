@@ -49,6 +49,11 @@ class TenantPlan(msgspec.Struct, frozen=True):
     is_demo: bool = False
     checker_password: str = ""
 
+    @property
+    def is_only(self) -> bool:
+        """Whether the settings name no tenants, so that this one is the whole server."""
+        return self.name == DEFAULT_TENANT
+
 
 class Tenant(msgspec.Struct, frozen=True):
     """All parts of one running tenant.

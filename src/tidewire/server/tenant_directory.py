@@ -22,7 +22,6 @@ from tidewire.http.responses import error_response, is_preflight, json_response,
 from tidewire.ports.transport import Refusal, UpgradeRequest
 from tidewire.protocol.phoenix import codes
 from tidewire.server.sniff import Decision, Grant
-from tidewire.server.tenant import DEFAULT_TENANT
 from tidewire.server.tenant_runner import TenantRunner
 
 _BROADCAST_PATHS = ("/api/broadcast", "/realtime/v1/api/broadcast")
@@ -43,7 +42,7 @@ class TenantDirectory:
             for host in runner.plan.settings.tenant.hosts
         }
         first = runners[0]
-        self._is_single = len(runners) == 1 and first.name == DEFAULT_TENANT
+        self._is_single = first.plan.is_only
         self._takes_every_host = self._is_single and not self._by_host
 
     def named(self, name: str) -> TenantRunner | None:
@@ -70,7 +69,7 @@ class TenantDirectory:
         origin = request.headers.get("origin", "")
         if not runner.origins.allows(origin, host=request.host):
             return _refusal(403, ORIGIN_NOT_ALLOWED)
-        if runner.plan.settings.tenant.suspended:
+        if runner.is_suspended:
             return _refusal(403, codes.TENANT_DISABLED)
         tenant = runner.tenant
         if tenant is None:
@@ -88,7 +87,7 @@ class TenantDirectory:
     def _app_for(self, scope: Scope) -> ASGIApp:
         request = Request(scope)
         runner = self.find(request.headers.get("host", ""))
-        is_served = runner is not None and not runner.plan.settings.tenant.suspended
+        is_served = runner is not None and not runner.is_suspended
         if is_served and runner is not None and runner.tenant is not None:
             return runner.tenant.app
         if is_preflight(request):
@@ -109,7 +108,7 @@ class TenantDirectory:
         checks: dict[str, str] = {}
         is_ready = True
         for runner in self.runners:
-            if runner.plan.settings.tenant.suspended:
+            if runner.is_suspended:
                 checks[f"{runner.name}.tenant"] = "suspended"
                 continue
             now = runner.readiness()

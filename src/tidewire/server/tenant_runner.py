@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
 
 from tidewire.adapters.postgres.backoff import backoff_s
 from tidewire.core.errors import RealtimeError, SetupError, UnavailableError
 from tidewire.http.health import Readiness
 from tidewire.http.metrics import Sample
+from tidewire.server.logging_setup import tenant_in_logs
 from tidewire.server.settings import origin_policy
 from tidewire.server.tenant import Tenant, TenantPlan
 
@@ -76,6 +78,11 @@ class TenantRunner:
         return self.plan.name
 
     @property
+    def is_suspended(self) -> bool:
+        """Whether it is shut by its settings."""
+        return self.plan.settings.tenant.suspended
+
+    @property
     def trouble(self) -> str:
         """Why it does not serve; "" when it does."""
         return self._trouble
@@ -89,9 +96,12 @@ class TenantRunner:
             SetupError: A person must mend something first.
             DatabaseUnavailableError: The only tenant's database does not answer.
         """
+        if self.is_suspended:
+            return
         try:
-            await self._prepare()
-            self.tenant = await self._make()
+            with self._told_in_logs():
+                await self._prepare()
+                self.tenant = await self._make()
         except UnavailableError as error:
             if self._is_alone:
                 raise
@@ -103,7 +113,13 @@ class TenantRunner:
             raise SetupError(f"tenant {self.name}: {error.problem}", error.advice) from error
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; a suspended tenant touches nothing."""
+        if self.is_suspended:
+            await asyncio.Event().wait()
+        with self._told_in_logs():
+            await self._run()
+
+    async def _run(self) -> None:
         while True:
             if self.tenant is None:
                 await self._prepare_patiently()
@@ -208,6 +224,15 @@ class TenantRunner:
                 _logger.exception(
                     "something of a tenant did not close", extra={"tenant": self.name}
                 )
+
+    @contextmanager
+    def _told_in_logs(self) -> Generator[None]:
+        """Name the tenant in what is logged within, where there are others."""
+        token = tenant_in_logs.set("" if self.plan.is_only else self.name)
+        try:
+            yield
+        finally:
+            tenant_in_logs.reset(token)
 
     def _task_name(self, part: str) -> str:
         return part if self._is_alone else f"{part} of {self.name}"

@@ -30,6 +30,7 @@ PROCESS_PATHS = frozenset({"database.port", "stream.renderer"})
 """The like, in sections of which tenants set the rest."""
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+_RESERVED = frozenset({"default"})
 _NAME_ADVICE = (
     "Lower-case letters, digits and hyphens, 40 at most: it is the first label of a host."
 )
@@ -57,7 +58,7 @@ def split_tenants(document: Mapping[str, Any], place: str) -> tuple[RawValues, d
         raise SetupError(f"tenants in {place} is no table.", "Write [tenants.NAME] for each.")
     tenants: dict[str, Any] = {}
     for name, table in cast("dict[str, Any]", tables).items():
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name in _RESERVED:
             raise SetupError(f"{name!r} in {place} is no name for a tenant.", _NAME_ADVICE)
         if not isinstance(table, dict):
             raise SetupError(f"tenants.{name} in {place} is no table.")
