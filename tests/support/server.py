@@ -43,11 +43,16 @@ class TidewireServer:
     """
 
     def __init__(
-        self, *, database_url: str | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *,
+        database_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        config: str = "",
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="tidewire-server-"))
         self.ready: dict[str, Any] = {}
         self._database_url = database_url
+        self._config = config
         self._environment = {**os.environ, **(environment or {})}
         self._log = self.folder / "log"
         self._log_mark = 0
@@ -91,6 +96,10 @@ class TidewireServer:
         port = self.url.rpartition(":")[2] if self.ready else "0"
         command = [Path(sys.executable).with_name("tidewire"), "serve", "--port", port]
         command += ["--data-dir", self.folder / "data", "--ready-file", ready_file]
+        if self._config:
+            file = self.folder / "tidewire.toml"
+            file.write_text(self._config)
+            command += ["--config", file]
         if self._database_url is not None:
             command += ["--database-url", self._database_url]
         with self._log.open("ab") as log:

@@ -10,7 +10,9 @@ from tidewire.core.errors import DatabaseUnavailableError, RealtimeError, SetupE
 
 Severity = Literal["error", "warning"]
 
-_PASSING = frozenset({"timeout", "connection_refused", "starting_up", "too_many_connections"})
+_PASSING = frozenset(
+    {"timeout", "connection_lost", "connection_refused", "starting_up", "too_many_connections"}
+)
 
 
 class Finding(msgspec.Struct, frozen=True):
