@@ -234,6 +234,7 @@ async def test_a_tenant_made_anew_sends_only_its_own_clients_away(
         await socket.close()
 
 
+@pytest.mark.timeout(60)  # a server of its own, and two waits for a database
 async def test_a_lost_database_is_its_own_tenants_trouble_only(
     database_url: str, js: StockJs
 ) -> None:

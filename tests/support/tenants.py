@@ -100,6 +100,7 @@ class PaperTenant:
             "sockets": f"sockets of {name}",
             "app": PlainTextResponse(name),
             "parts": parts,
+            "openers": [],
             "closers": [self._close],
         }
         self.built.append(Tenant(**made))

@@ -7,7 +7,8 @@ file's address does. A server of one tenant that names no hosts takes every host
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Awaitable, Iterable, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -19,10 +20,11 @@ from tidewire.http.health import Readiness
 from tidewire.http.metrics import Sample
 from tidewire.http.origins import ORIGIN_NOT_ALLOWED
 from tidewire.http.responses import error_response, is_preflight, json_response, preflight_response
-from tidewire.ports.transport import Refusal, UpgradeRequest
+from tidewire.ports.transport import Accept, Refusal, UpgradeRequest
 from tidewire.protocol.phoenix import codes
 from tidewire.server.sniff import Decision, Grant
 from tidewire.server.tenant_runner import TenantRunner
+from tidewire.transports.websocket import SocketGroup
 
 _BROADCAST_PATHS = ("/api/broadcast", "/realtime/v1/api/broadcast")
 _TENANT_LABEL = "tenant"
@@ -61,7 +63,7 @@ class TenantDirectory:
 
     # ------------------------------------------------------------ WebSockets
 
-    def accept(self, request: UpgradeRequest) -> Decision:
+    def accept(self, request: UpgradeRequest) -> Decision | Awaitable[Decision]:
         """Decide on an upgrade: find the tenant, and let it decide."""
         runner = self.find(request.host)
         if runner is None:
@@ -75,6 +77,8 @@ class TenantDirectory:
         if tenant is None:
             return _refusal(500, codes.NOT_CONNECTED)
         answer = tenant.node.accept(request)
+        if inspect.isawaitable(answer):
+            return _grant_later(answer, tenant.sockets)
         return answer if isinstance(answer, Refusal) else Grant(answer, tenant.sockets)
 
     # ------------------------------------------------------------ HTTP
@@ -126,6 +130,13 @@ class TenantDirectory:
                     yield msgspec.structs.replace(sample, labels=labels)
                 else:
                     yield sample
+
+
+async def _grant_later(
+    deciding: Awaitable[Accept | Refusal], sockets: SocketGroup
+) -> Grant | Refusal:
+    answer = await deciding
+    return answer if isinstance(answer, Refusal) else Grant(answer, sockets)
 
 
 def _refusal(status: int, text: str) -> Refusal:

@@ -121,10 +121,10 @@ class TenantRunner:
 
     async def _run(self) -> None:
         while True:
-            if self.tenant is None:
-                await self._prepare_patiently()
-            assert self.tenant is not None
             try:
+                if self.tenant is None:
+                    await self._prepare_patiently()
+                assert self.tenant is not None
                 await self._serve(self.tenant)
             except Exception as error:
                 if self._is_alone:
