@@ -2,153 +2,285 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.clock import ManualClock
+from tests.support.transactions import at, histories, told, transaction
+from tidewire.adapters.files.journal import FileJournal
+from tidewire.adapters.files.limits import FileJournalLimits
 from tidewire.adapters.memory.journal import MemoryJournal
-from tidewire.core.change import LogicalMessage, Transaction
+from tidewire.core.change import Transaction
 from tidewire.core.errors import PositionLostError
 from tidewire.core.lsn import Lsn
 from tidewire.core.position import Position
 from tidewire.ports.journal import Journal
 
-MakeJournal = Callable[[int], Journal]
-"""A journal that keeps so many of the transactions made here, and no more."""
+MakeJournal = Callable[[Path, int], Journal]
+"""A journal that holds so many transactions in memory; beyond them, a few kilobytes at most."""
 
 
-def make_memory_journal(count_max: int) -> Journal:
-    return MemoryJournal(count_max=count_max)
+def make_memory_journal(_: Path, count: int) -> Journal:
+    return MemoryJournal(ManualClock(), count_max=count)
 
 
-ADAPTERS: list[MakeJournal] = [make_memory_journal]
+def make_file_journal(folder: Path, count: int) -> Journal:
+    limits = FileJournalLimits(memory_count=count, disk_bytes=16 * 500)
+    return FileJournal(folder, ManualClock(), limits=limits)
+
+
+ADAPTERS: dict[str, MakeJournal] = {"memory": make_memory_journal, "files": make_file_journal}
 
 
 @pytest.fixture(params=ADAPTERS)
-def make(request: pytest.FixtureRequest) -> MakeJournal:
-    return request.param
+async def make(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Callable[[int], Journal]]:
+    made: list[Journal] = []
+
+    def make_one(count: int) -> Journal:
+        made.append(ADAPTERS[request.param](tmp_path / str(len(made)), count))
+        return made[-1]
+
+    yield make_one
+    for journal in made:
+        await journal.close()
 
 
 @pytest.fixture
-def journal(make: MakeJournal) -> Journal:
+async def journal(make: Callable[[int], Journal]) -> Journal:
     journal = make(100)
-    journal.begin_epoch("e1")
+    await journal.begin("e1", start=Lsn(5))
     return journal
 
 
-def transaction(lsn: int, *, bytes_: int = 10) -> Transaction:
-    content = LogicalMessage("test", b"x" * bytes_)
-    return Transaction(Lsn(lsn), Lsn(lsn + 5), 1, 0, (content,))
+async def lsns_after(journal: Journal, position: Position) -> list[int]:
+    """Commits behind a position, page by page."""
+    found: list[int] = []
+    while page := await journal.read_after(position):
+        found += [int(kept.commit_lsn) for kept in page]
+        position = at(found[-1], max(0, len(page[-1].changes) - 1), epoch=position.epoch)
+    return found
 
 
-def at(lsn: int, *, epoch: str = "e1") -> Position:
-    return Position(epoch, Lsn(lsn))
-
-
-def lsns_after(journal: Journal, lsn: int) -> list[int]:
-    return [int(kept.commit_lsn) for kept in journal.read_after(at(lsn))]
-
-
-def test_an_empty_journal_vouches_for_nothing(journal: Journal) -> None:
+async def test_a_journal_that_has_not_begun_vouches_for_nothing(
+    make: Callable[[int], Journal],
+) -> None:
+    journal = make(10)
     assert journal.floor is None
     assert journal.last is None
     with pytest.raises(PositionLostError):
-        journal.read_after(at(10))
+        await journal.read_after(at(10))
 
 
-def test_what_was_appended_is_read_back_in_order(journal: Journal) -> None:
+async def test_one_that_has_just_begun_vouches_for_what_comes_from_its_start_on(
+    journal: Journal,
+) -> None:
+    assert journal.floor == at(4)
+    assert journal.last is None
+    assert journal.covered == 5
+    assert await lsns_after(journal, at(4)) == []
+    with pytest.raises(PositionLostError):
+        await journal.read_after(at(3))
+    journal.append([transaction(5)])
+    assert await lsns_after(journal, at(4)) == [5]
+
+
+async def test_what_was_appended_is_read_back_in_order(journal: Journal) -> None:
     kept = [transaction(lsn) for lsn in (10, 20, 30)]
-    journal.append(kept[:2])
+    assert journal.append(kept[:2]) == kept[:2]
     journal.append(kept[2:])
-    assert list(journal.read_after(at(10))) == kept[1:]
+    assert [told(t) for t in await journal.read_after(at(10))] == [told(t) for t in kept[1:]]
     assert journal.last == at(30)
+    assert journal.covered == 35
 
 
-def test_everything_after_the_floor_is_there_and_nothing_before_it_is_promised(
+async def test_a_position_within_a_transaction_gives_that_transaction_again(
+    journal: Journal,
+) -> None:
+    journal.append([transaction(10, changes=3), transaction(20)])
+    assert journal.last == at(20)
+    assert await lsns_after(journal, at(10, 1)) == [10, 20]
+    assert await lsns_after(journal, at(10, 2)) == [20]
+    await journal.sync()
+    assert await lsns_after(journal, at(10, 1)) == [10, 20]
+
+
+async def test_a_position_between_two_commits_or_from_the_future_is_fine(journal: Journal) -> None:
+    journal.append([transaction(10), transaction(20)])
+    assert await lsns_after(journal, at(15)) == [20]
+    assert await lsns_after(journal, at(20)) == []
+    assert await lsns_after(journal, at(99)) == []
+
+
+async def test_a_source_that_repeats_itself_adds_nothing(journal: Journal) -> None:
+    journal.append([transaction(10), transaction(20)])
+    repeated = [transaction(10), transaction(20), transaction(30)]
+    assert journal.append(repeated) == repeated[2:]
+    assert await lsns_after(journal, at(9)) == [10, 20, 30]
+
+
+async def test_a_position_of_another_epoch_is_lost(journal: Journal) -> None:
+    journal.append([transaction(10)])
+    with pytest.raises(PositionLostError):
+        await journal.read_after(at(10, epoch="e0"))
+
+
+async def test_another_epoch_empties_the_journal_and_the_same_one_does_not(
     journal: Journal,
 ) -> None:
     journal.append([transaction(10), transaction(20)])
-    assert journal.floor is not None
-    assert lsns_after(journal, journal.floor.commit_lsn) == [10, 20]
-    with pytest.raises(PositionLostError):
-        journal.read_after(at(journal.floor.commit_lsn - 1))
-
-
-def test_a_position_between_two_commits_or_at_the_end_is_fine(journal: Journal) -> None:
-    journal.append([transaction(10), transaction(20)])
-    assert lsns_after(journal, 15) == [20]
-    assert lsns_after(journal, 20) == []
-    assert lsns_after(journal, 99) == []
-
-
-def test_a_source_that_repeats_itself_adds_nothing(journal: Journal) -> None:
-    journal.append([transaction(10), transaction(20)])
-    journal.append([transaction(10), transaction(20), transaction(30)])
-    assert lsns_after(journal, 9) == [10, 20, 30]
-
-
-def test_a_position_of_another_epoch_is_lost(journal: Journal) -> None:
-    journal.append([transaction(10)])
-    with pytest.raises(PositionLostError):
-        journal.read_after(at(10, epoch="e0"))
-
-
-def test_another_epoch_empties_the_journal_and_the_same_one_does_not(journal: Journal) -> None:
-    journal.append([transaction(10), transaction(20)])
-    journal.begin_epoch("e1")
-    assert lsns_after(journal, 10) == [20]
-    journal.begin_epoch("e2")
-    assert journal.floor is None
+    await journal.begin("e1", start=Lsn(25))
+    assert await lsns_after(journal, at(10)) == [20]
+    await journal.begin("e2", start=Lsn(3))
+    assert journal.floor == at(2, epoch="e2")
     assert journal.last is None
     journal.append([transaction(5)])  # a new history may count from lower down
-    assert [kept.commit_lsn for kept in journal.read_after(at(4, epoch="e2"))] == [5]
-
-
-def test_the_oldest_make_room_and_the_floor_follows(make: MakeJournal) -> None:
-    journal = make(3)
-    journal.begin_epoch("e1")
-    for lsn in range(10, 70, 10):
-        journal.append([transaction(lsn)])
-    assert journal.floor == at(30)
-    assert lsns_after(journal, 30) == [40, 50, 60]
+    assert await lsns_after(journal, at(4, epoch="e2")) == [5]
     with pytest.raises(PositionLostError):
-        journal.read_after(at(29))
+        await journal.read_after(at(10))
 
 
-def test_a_reader_keeps_what_it_asked_for_while_the_journal_moves_on(make: MakeJournal) -> None:
-    journal = make(3)
-    journal.begin_epoch("e1")
-    journal.append([transaction(lsn) for lsn in (10, 20, 30)])
-    reading = journal.read_after(at(10))
-    assert next(reading).commit_lsn == 20
-    journal.append([transaction(lsn) for lsn in (40, 50, 60)])
-    assert [kept.commit_lsn for kept in reading] == [30]
-
-
-STEPS = st.lists(st.lists(st.integers(1, 60), max_size=5), max_size=12)
-
-
-@pytest.mark.parametrize("make", ADAPTERS)
-@given(steps=STEPS, count_max=st.integers(1, 8))
-def test_any_position_gives_exactly_what_came_after_it_or_is_said_to_be_lost(
-    make: MakeJournal, steps: list[list[int]], count_max: int
+async def test_what_the_source_has_forgotten_and_the_journal_never_knew_is_a_hole(
+    journal: Journal,
 ) -> None:
-    journal = make(count_max)
-    journal.begin_epoch("e1")
-    appended: list[int] = []
-    for step in steps:
-        journal.append([transaction(lsn) for lsn in step])
-        for lsn in step:
-            if not appended or lsn > appended[-1]:
-                appended.append(lsn)
-        for position in range(61):
-            try:
-                after = lsns_after(journal, position)
-            except PositionLostError:
-                dropped = appended[:-count_max]
-                assert position < (dropped[-1] if dropped else min(appended, default=99) - 1)
+    journal.append([transaction(10)])
+    await journal.begin("e1", start=Lsn(16))
+    assert journal.floor == at(15)
+    with pytest.raises(PositionLostError):
+        await journal.read_after(at(10))
+
+
+async def test_noting_that_nothing_else_committed_leaves_no_hole(journal: Journal) -> None:
+    journal.append([transaction(10)])
+    journal.cover(Lsn(500))
+    journal.cover(Lsn(400))
+    assert journal.covered == 500
+    await journal.sync()
+    assert journal.durable == 500
+    await journal.begin("e1", start=Lsn(500))
+    assert await lsns_after(journal, at(9)) == [10]
+
+
+async def test_a_sync_makes_durable_what_there_was(journal: Journal) -> None:
+    journal.append([transaction(10), transaction(20)])
+    await journal.sync()
+    assert journal.durable == 25
+    await journal.sync()
+    assert journal.durable == 25
+
+
+async def test_the_oldest_make_room_and_the_floor_follows(make: Callable[[int], Journal]) -> None:
+    journal = make(3)
+    await journal.begin("e1", start=Lsn(1))
+    for lsn in range(10, 4000, 10):
+        journal.append([transaction(lsn)])
+        if lsn % 200 == 0:
+            await journal.sync()
+    await journal.sync()
+    floor = journal.floor
+    assert floor is not None
+    assert 100 < floor.commit_lsn <= 3960
+    assert await lsns_after(journal, floor) == list(range(floor.commit_lsn + 10, 4000, 10))
+    with pytest.raises(PositionLostError):
+        await journal.read_after(at(floor.commit_lsn - 1))
+
+
+async def test_a_reader_that_retention_overtakes_is_told(make: Callable[[int], Journal]) -> None:
+    journal = make(3)
+    await journal.begin("e1", start=Lsn(1))
+    journal.append([transaction(lsn) for lsn in (10, 20, 30)])
+    assert (await journal.read_after(at(10)))[0].commit_lsn == 20
+    for lsn in range(40, 4000, 10):
+        journal.append([transaction(lsn)])
+        if lsn % 200 == 0:
+            await journal.sync()
+    with pytest.raises(PositionLostError):
+        await journal.read_after(at(20))
+
+
+async def test_pages_are_bounded(make: Callable[[int], Journal]) -> None:
+    journal = make(100_000)
+    await journal.begin("e1", start=Lsn(1))
+    journal.append([transaction(lsn, size=300) for lsn in range(10, 30_000, 10)])
+    page = await journal.read_after(at(9))
+    assert 100 < len(page) <= 1100
+    journal.append([transaction(30_000, changes=5000)])
+    assert [len(t.changes) for t in await journal.read_after(at(29_990))] == [5000]
+
+
+async def test_closing_twice_is_fine(journal: Journal) -> None:
+    journal.append([transaction(10)])
+    await journal.close()
+    await journal.close()
+
+
+STEPS = st.lists(st.lists(st.integers(1, 60), max_size=5) | st.just("sync"), max_size=12)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS, count=st.integers(1, 8))
+def test_any_position_gives_exactly_what_came_behind_it_or_is_said_to_be_lost(
+    adapter: str, steps: list[list[int] | str], count: int
+) -> None:
+    async def check(folder: Path) -> None:
+        journal = ADAPTERS[adapter](folder, count)
+        await journal.begin("e1", start=Lsn(1))
+        appended: list[int] = []
+        for step in steps:
+            if isinstance(step, str):
+                await journal.sync()
                 continue
-            assert after == [lsn for lsn in appended if lsn > position]
-    assert (journal.last.commit_lsn if journal.last else None) == (appended or [None])[-1]
+            journal.append([transaction(lsn) for lsn in step])
+            for lsn in step:
+                if not appended or lsn > appended[-1]:
+                    appended.append(lsn)
+            for position in range(61):
+                try:
+                    behind = await lsns_after(journal, at(position))
+                except PositionLostError:
+                    assert journal.floor is not None
+                    assert position < journal.floor.commit_lsn
+                    continue
+                assert behind == [lsn for lsn in appended if lsn > position]
+        assert (journal.last.commit_lsn if journal.last else None) == (appended or [None])[-1]
+        await journal.close()
+
+    with ExitStack() as stack:
+        asyncio.run(check(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@settings(max_examples=60, deadline=None)
+@given(history=histories())
+def test_every_kind_of_transaction_comes_back_as_it_was(
+    adapter: str, history: list[Transaction]
+) -> None:
+    async def check(folder: Path) -> None:
+        journal = ADAPTERS[adapter](folder, 2)
+        await journal.begin("e1", start=Lsn(1))
+        for item in history:
+            journal.append([item])
+        await journal.sync()
+        floor = journal.floor
+        assert floor is not None
+        read = []
+        position = floor
+        while page := await journal.read_after(position):
+            read += page
+            last = page[-1]
+            position = at(last.commit_lsn, max(0, len(last.changes) - 1))
+        expected = [told(item) for item in history if item.commit_lsn > floor.commit_lsn]
+        assert [told(item) for item in read] == expected
+        await journal.close()
+
+    with ExitStack() as stack:
+        asyncio.run(check(Path(stack.enter_context(tempfile.TemporaryDirectory()))))

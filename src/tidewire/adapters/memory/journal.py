@@ -1,108 +1,106 @@
-"""The newest transactions, in memory, bounded by bytes and by count."""
+"""The newest transactions, in memory alone."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from tidewire.core.change import Change, Transaction
+from tidewire.core.change import Transaction
+from tidewire.core.clock import Clock
 from tidewire.core.errors import PositionLostError
 from tidewire.core.lsn import Lsn
-from tidewire.core.position import Position
-
-BYTES_MAX = 64 * 1024 * 1024
-COUNT_MAX = 65_536
-
-_TRANSACTION_OVERHEAD_BYTES = 200
-_CHANGE_OVERHEAD_BYTES = 150
-
-
-def bytes_of(transaction: Transaction) -> int:
-    """About how much memory a transaction holds: its rows and what Python adds."""
-    rows = sum(
-        len(change.new or b"") + len(change.old or b"")
-        if isinstance(change, Change)
-        else len(change.content)
-        for change in transaction.changes
-    )
-    return _TRANSACTION_OVERHEAD_BYTES + _CHANGE_OVERHEAD_BYTES * len(transaction.changes) + rows
+from tidewire.core.position import Position, last_place
+from tidewire.core.ring_log import BYTES_MAX, COUNT_MAX, RingLog
+from tidewire.ports.journal import JournalStatus
 
 
 class MemoryJournal:
     """The port `Journal` as a ring: the oldest transactions make room for the newest.
 
-    It begins empty in the middle of a history, so it vouches for nothing before its first
-    transaction: `floor` then lies just before that one, and while it is empty every position
-    is lost. `append` costs O(1) per transaction, `read_after` as much as it gives.
+    Everything is as durable as it ever gets at once, and nothing outlives the process.
     """
 
-    def __init__(self, *, bytes_max: int = BYTES_MAX, count_max: int = COUNT_MAX) -> None:
+    def __init__(
+        self, clock: Clock, *, bytes_max: int = BYTES_MAX, count_max: int = COUNT_MAX
+    ) -> None:
         """Args: bounds on what is kept; a transaction larger than `bytes_max` is not kept."""
-        assert bytes_max > 0
-        assert count_max > 0
-        self._bytes_max = bytes_max
-        self._count_max = count_max
+        self._clock = clock
+        self._ring = RingLog(bytes_max=bytes_max, count_max=count_max)
         self._epoch = ""
-        self._clear()
-
-    def _clear(self) -> None:
-        self._ring: deque[Transaction] = deque()
-        self._bytes = 0
-        self._floor: Position | None = None
         self._last: Position | None = None
-
-    def __len__(self) -> int:
-        return len(self._ring)
+        self._covered = Lsn(0)
 
     @property
     def floor(self) -> Position | None:
         """See `Journal.floor`."""
-        return self._floor
+        lsn, seq = self._ring.floor
+        return Position(self._epoch, Lsn(lsn), seq) if self._epoch else None
 
     @property
     def last(self) -> Position | None:
         """See `Journal.last`."""
         return self._last
 
-    def begin_epoch(self, epoch: str) -> None:
-        """See `Journal.begin_epoch`."""
+    @property
+    def covered(self) -> Lsn:
+        """See `Journal.covered`."""
+        return self._covered
+
+    @property
+    def durable(self) -> Lsn:
+        """See `Journal.durable`."""
+        return self._covered
+
+    @property
+    def is_full(self) -> bool:
+        """See `Journal.is_full`."""
+        return False
+
+    @property
+    def status(self) -> JournalStatus:
+        """See `Journal.status`."""
+        oldest = self._ring.oldest
+        reach_s = self._clock.wall_s() - oldest.committed_at_us / 1e6 if oldest else 0.0
+        return JournalStatus("memory", memory_bytes=self._ring.bytes, reach_s=max(0.0, reach_s))
+
+    async def begin(self, epoch: str, *, start: Lsn) -> None:
+        """See `Journal.begin`."""
         assert epoch
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._clear()
-
-    def append(self, transactions: Sequence[Transaction]) -> None:
-        """See `Journal.append`. `begin_epoch` comes first."""
-        assert self._epoch, "append before begin_epoch"
-        for transaction in transactions:
-            self._append_one(transaction)
-        self._drop_oldest()
-
-    def read_after(self, position: Position) -> Iterator[Transaction]:
-        """See `Journal.read_after`: what was kept at the time of the call."""
-        if self._floor is None or position.epoch != self._epoch:
-            raise PositionLostError("the journal holds nothing of that history")
-        if position.commit_lsn < self._floor.commit_lsn:
-            raise PositionLostError("the journal no longer reaches back that far")
-        found: list[Transaction] = []
-        for transaction in reversed(self._ring):
-            if transaction.commit_lsn <= position.commit_lsn:
-                break
-            found.append(transaction)
-        return reversed(found)
-
-    def _append_one(self, transaction: Transaction) -> None:
-        commit_lsn = transaction.commit_lsn
-        if self._last is not None and commit_lsn <= self._last.commit_lsn:
+        if epoch == self._epoch and start <= self._covered:
             return
-        if self._floor is None:
-            self._floor = Position(self._epoch, Lsn(commit_lsn - 1))
-        self._last = Position(self._epoch, commit_lsn, max(0, len(transaction.changes) - 1))
-        self._ring.append(transaction)
-        self._bytes += bytes_of(transaction)
+        self._epoch = epoch
+        self._covered = start
+        self._last = None
+        self._ring.reset((max(0, start - 1), 0))
 
-    def _drop_oldest(self) -> None:
-        while len(self._ring) > self._count_max or self._bytes > self._bytes_max:
-            dropped = self._ring.popleft()
-            self._bytes -= bytes_of(dropped)
-            self._floor = Position(self._epoch, dropped.commit_lsn)
+    def append(self, transactions: Sequence[Transaction]) -> list[Transaction]:
+        """See `Journal.append`."""
+        assert self._epoch, "append before begin"
+        known = self._last.commit_lsn if self._last is not None else self._ring.floor[0]
+        new: list[Transaction] = []
+        for transaction in transactions:
+            if transaction.commit_lsn > known:
+                known = transaction.commit_lsn
+                self._ring.append(transaction)
+                new.append(transaction)
+        if new:
+            self._last = Position(self._epoch, Lsn(known), last_place(new[-1])[1])
+            self.cover(new[-1].end_lsn)
+        return new
+
+    def cover(self, lsn: Lsn) -> None:
+        """See `Journal.cover`."""
+        self._covered = max(self._covered, lsn)
+
+    async def sync(self) -> None:
+        """See `Journal.sync`: there is nothing to do."""
+
+    async def read_after(self, position: Position) -> list[Transaction]:
+        """See `Journal.read_after`."""
+        if not self._epoch or position.epoch != self._epoch:
+            raise PositionLostError("the journal holds nothing of that history")
+        if position.place < self._ring.floor:
+            raise PositionLostError("the journal no longer reaches back that far")
+        return self._ring.page_after(position.place)
+
+    async def close(self) -> None:
+        """See `Journal.close`: there is nothing to do."""
