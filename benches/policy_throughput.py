@@ -26,6 +26,7 @@ SUBSCRIBERS = 500
 GROUPS = 5
 CHANGES_PER_S = 1000
 ROWS_PER_COMMIT = 5
+LATE_S = 5.0
 POLICIES = {
     "a claim": f"client_id % {GROUPS} = (auth.jwt() ->> 'office_id')::bigint",
     "a look-up": (
@@ -122,6 +123,7 @@ def measure(lab: Lab) -> list[Figure]:
                     seconds=seconds,
                     rows_per_commit=ROWS_PER_COMMIT,
                     tokens=tokens.name,
+                    late_s=LATE_S,
                 )
 
             for notes, arrivals in lab.repeat(name, product.processes, run, times=3):

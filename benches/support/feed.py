@@ -71,6 +71,7 @@ def listen_and_write(
     seconds: float,
     rows_per_commit: int = 1,
     tokens: str | None = None,
+    late_s: float = LATE_S,
 ) -> tuple[list[Note], list[Arrival]]:
     """Let clients listen while rows are written; give what was written and what arrived.
 
@@ -81,6 +82,7 @@ def listen_and_write(
         seconds: For how long.
         rows_per_commit: Rows in one transaction.
         tokens: File of access tokens, one a line, given to the joins in turn.
+        late_s: How long after the last row is still listened.
 
     Raises:
         LoadFailedError: The generator or the writer gave up.
@@ -95,7 +97,7 @@ def listen_and_write(
             tokens=tokens,
         ) as held:
             notes = _finish(_start(product, rate, seconds, rows_per_commit))
-            time.sleep(LATE_S)
+            time.sleep(late_s)
             held.finish()
         records = _RECORD.iter_unpack(Path(log.name).read_bytes())
         return notes, [Arrival(*record) for record in records]
