@@ -11,13 +11,16 @@ from tests.support.frames import split_frames
 from tidewire.adapters.jwt.sign import sign_token
 from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.adapters.memory.broker import MemoryBroker
+from tidewire.adapters.memory.message_store import MemoryMessageStore
 from tidewire.adapters.memory.presence_store import MemoryPresenceStore
 from tidewire.engine.audience import Fanout
 from tidewire.engine.connection import Connection
+from tidewire.engine.history import History
 from tidewire.engine.limits import Limits
 from tidewire.engine.node import Node
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import SubscribeOutcome, SystemNotice
+from tidewire.ports.message_store import MessageStore
 from tidewire.ports.transport import Refusal, Transport, UpgradeRequest
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -113,19 +116,30 @@ class FakeRouter:
 class House:
     """A node and all that it needs."""
 
-    def __init__(self, **limits: Any) -> None:
+    late_hold_s = 20.0
+
+    def __init__(self, *, store: MessageStore | None = None, **limits: Any) -> None:
         self.clock = ManualClock()
         self.stats = Stats()
         self.subscriptions = FakeSubscriptions()
         self.router = FakeRouter()
         self.fanout = Fanout(asyncio.get_running_loop())
+        self.broker = MemoryBroker()
+        self.history = History(
+            store or MemoryMessageStore(self.clock),
+            self.clock,
+            self.stats,
+            replay_max=25,
+            late_hold_s=self.late_hold_s,
+        )
         self.node = Node(
             fanout=self.fanout,
             subscriptions=self.subscriptions,  # pyright: ignore[reportArgumentType] - a fake
             router=self.router,  # pyright: ignore[reportArgumentType] - a fake
-            broker=MemoryBroker(),
+            broker=self.broker,
             presence_store=MemoryPresenceStore(),
             verifier=JwtVerifier(SECRET),
+            history=self.history,
             clock=self.clock,
             rng=random.Random(1),
             stats=self.stats,

@@ -103,6 +103,10 @@ class Audience:
         if len(self._pending) == 1:
             self._fanout.schedule(self)
 
+    def withhold(self, member: Member) -> None:
+        """Keep the frame that was offered last from `member` too; at once after `offer`."""
+        self._exceptions.setdefault(member, set()).add(len(self._pending) - 1)
+
     def write_pending(self, budget: int, later: deque[Run]) -> int:
         """Write all that is pending, or put off what is too much for one turn.
 

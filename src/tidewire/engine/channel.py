@@ -62,6 +62,7 @@ class Channel:
         room: The room it is in.
         group: Its postgres_changes, if any.
         joined_bytes: Size of its topic and of its join's payload.
+        replayed_ids: Rows of messages that it was given by a replay.
         is_open: Whether it is joined: between the answer to its join and its end.
         expiry_bucket: Where `Expiry` holds it; -1 for nowhere.
     """
@@ -79,6 +80,7 @@ class Channel:
         "peer",
         "presence",
         "presence_key",
+        "replayed_ids",
         "room",
         "sends_presence_state",
         "token",
@@ -100,6 +102,7 @@ class Channel:
         self.room: Room | None = None
         self.group: ChangeGroup | None = None
         self.joined_bytes = 0
+        self.replayed_ids: frozenset[str] = frozenset()
         self.is_open = False
         self.expiry_bucket = -1
 

@@ -58,6 +58,7 @@ class DatabaseBroadcasts:
         *,
         payload_bytes_max: int,
         age_s_max: float,
+        hold: Callable[[Message, float], None],
     ) -> None:
         """Make it.
 
@@ -68,7 +69,9 @@ class DatabaseBroadcasts:
             payload_bytes_max: Of one payload; a larger one is dropped.
             age_s_max: Since its commit; an older one is dropped. What was sent while the server
                 was away is of use for a while only.
+            hold: Told of each message, and of when it was committed (seconds since 1970 UTC).
         """
+        self._hold = hold
         self._broker = broker
         self._clock = clock
         self._stats = stats
@@ -90,7 +93,10 @@ class DatabaseBroadcasts:
         except (ProtocolViolationError, InvalidTopicError, ValueError) as error:
             self._drop("a row that is no broadcast", kind=type(error).__name__)
             return None
-        return message if self._may_be_sent(message, committed_at_us) else None
+        if not self._may_be_sent(message, committed_at_us):
+            return None
+        self._hold(message, committed_at_us / 1e6)
+        return message
 
     def _may_be_sent(self, message: Message, committed_at_us: int) -> bool:
         size_bytes = len(message.body)

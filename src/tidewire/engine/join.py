@@ -17,6 +17,7 @@ from tidewire.core.topic import PREFIX, Topic
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.channel import Channel, Peer, held_bytes
 from tidewire.engine.expiry import Expiry
+from tidewire.engine.history import History, Replay
 from tidewire.engine.hub import Hub
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
@@ -26,7 +27,7 @@ from tidewire.engine.tasks import TaskSet
 from tidewire.ports.token_verifier import Claims, TokenVerifier
 from tidewire.protocol.phoenix import codes, payloads
 from tidewire.protocol.phoenix.frame import ClientFrame
-from tidewire.protocol.phoenix.join_config import JoinConfig, parse_join_config
+from tidewire.protocol.phoenix.join_config import JoinConfig, ReplayWish, parse_join_config
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Joins:
         subscriptions: Subscriptions,
         router: ChangeRouter,
         verifier: TokenVerifier,
+        history: History,
         expiry: Expiry,
         tasks: TaskSet,
         stats: Stats,
@@ -57,6 +59,7 @@ class Joins:
         self._subscriptions = subscriptions
         self._router = router
         self._verifier = verifier
+        self._history = history
         self._expiry = expiry
         self._tasks = tasks
         self._stats = stats
@@ -100,8 +103,8 @@ class Joins:
         channel.acknowledges = config.broadcast_ack
         channel.hears_itself = config.broadcast_self
         channel.presence_key = config.presence_key or self._new_key()
-        if not config.entries:
-            self._open(channel, frame, topic, config, None)
+        if not config.entries and config.replay is None:
+            self._open(channel, frame, topic, config)
             return
         work = self._subscribe_and_open(channel, frame, topic, config)
         peer.joining[frame.topic] = self._tasks.spawn(work, f"join {peer.id}")
@@ -129,6 +132,7 @@ class Joins:
             return
         channel.is_open = False
         self._expiry.forget(channel)
+        self._history.forget(channel)
         self._stats.channels -= 1
         self._hub.leave(room, channel)
         self._presence.release(channel, may_return=may_return)
@@ -257,6 +261,10 @@ class Joins:
             topic = Topic.parse(frame.topic, private=config.private)
         except InvalidTopicError:
             raise _RefusedError(codes.TOPIC_NAME_REQUIRED) from None
+        if config.replay is not None and not topic.private:
+            raise _RefusedError(codes.REPLAY_NOT_PRIVATE)
+        if config.replay is not None and not config.replay.is_valid:
+            raise _RefusedError(codes.REPLAY_INVALID)
         known = frame.topic in peer.channels or frame.topic in peer.joining
         count = len(peer.channels) + len(peer.joining)
         if not known and count >= self._limits.channels_per_connection_max:
@@ -300,36 +308,52 @@ class Joins:
     ) -> None:
         peer = channel.peer
         task = asyncio.current_task()
+        outcome: SubscribeOutcome | None = None
+        replay: Replay | None = None
+        reason = codes.INITIALIZING
         try:
             async with asyncio.timeout(self._limits.join_timeout_s):
-                await self._router.wait_live()
-                outcome = await self._subscriptions.subscribe(
-                    channel,
-                    topic,
-                    config.entries,
-                    channel.claims.role,
-                    claims=channel.claims.values,
-                )
+                if config.entries:
+                    await self._router.wait_live()
+                if config.replay is not None:
+                    reason = codes.REPLAY_FAILED
+                    replay = await self._read_replay(topic, config.replay)
+                    reason = codes.INITIALIZING
+                if config.entries:
+                    outcome = await self._subscribe(channel, topic, config)
+            reason = self._why_no_longer(channel, replay)
         except (TimeoutError, UnavailableError):
-            self._refuse(peer, frame, codes.INITIALIZING)
-            return
+            outcome = None
         except Exception:  # the edge of one join: its client must hear of it
             logger.exception("a join failed", extra={"connection": peer.id})
-            self._refuse(peer, frame, codes.JOIN_CRASHED)
-            return
+            reason = codes.JOIN_CRASHED
         finally:
             if peer.joining.get(frame.topic) is task:
                 del peer.joining[frame.topic]
-        reason = self._why_no_longer(channel)
-        if reason:
-            if outcome.group is not None:
-                self._subscriptions.unsubscribe(channel, outcome.group)
-            self._refuse(peer, frame, reason)
+            if reason and replay is not None:
+                self._history.dismiss(topic, replay)
+        if not reason:
+            self._open(channel, frame, topic, config, outcome, replay)
             return
-        self._open(channel, frame, topic, config, outcome)
+        if outcome is not None and outcome.group is not None:
+            self._subscriptions.unsubscribe(channel, outcome.group)
+        self._refuse(peer, frame, reason)
 
-    def _why_no_longer(self, channel: Channel) -> str:
+    async def _subscribe(
+        self, channel: Channel, topic: Topic, config: JoinConfig
+    ) -> SubscribeOutcome:
+        claims = channel.claims
+        return await self._subscriptions.subscribe(
+            channel, topic, config.entries, claims.role, claims=claims.values
+        )
+
+    async def _read_replay(self, topic: Topic, wish: ReplayWish) -> Replay:
+        return await self._history.read(topic, since_ms=wish.since_ms, limit=wish.limit)
+
+    def _why_no_longer(self, channel: Channel, replay: Replay | None) -> str:
         """Why a join that waited may not go on after all; "" when it may."""
+        if replay is not None and replay.is_broken:
+            return codes.REPLAY_FAILED
         if held_bytes(channel.peer) + channel.joined_bytes > self._limits.held_bytes_max:
             return codes.TOO_MUCH_HELD  # others that were under way at the same time took the room
         try:
@@ -344,7 +368,8 @@ class Joins:
         frame: ClientFrame,
         topic: Topic,
         config: JoinConfig,
-        outcome: SubscribeOutcome | None,
+        outcome: SubscribeOutcome | None = None,
+        replay: Replay | None = None,
     ) -> None:
         """Answer ok and let the channel in. Nothing here waits: no frame can come between."""
         peer = channel.peer
@@ -360,6 +385,7 @@ class Joins:
         peer.send(frame.topic, "phx_reply", answer, join_ref=frame.join_ref, ref=frame.ref)
         if config.presence_enabled:
             self._presence.send_state(channel)
+        self._history.welcome(channel, replay)
         for notice in outcome.system if outcome else ():
             channel.push_system("postgres_changes", notice.status, notice.message)
         self._expiry.watch(channel)

@@ -20,6 +20,7 @@ from tidewire.engine.channel import Channel
 from tidewire.engine.connection import Connection
 from tidewire.engine.expiry import Expiry
 from tidewire.engine.fanout import broadcast_frame
+from tidewire.engine.history import History
 from tidewire.engine.hub import Hub
 from tidewire.engine.join import Joins
 from tidewire.engine.limits import Limits
@@ -65,6 +66,7 @@ class Node:
         broker: Broker,
         presence_store: PresenceStore,
         verifier: TokenVerifier,
+        history: History,
         clock: Clock,
         rng: random.Random,
         stats: Stats,
@@ -76,6 +78,7 @@ class Node:
         self.name = f"{name}{rng.getrandbits(32):08x}"
         self._clock = clock
         self._verifier = verifier
+        self._history = history
         self._connections: dict[str, Connection] = {}
         self._numbers = itertools.count(1)
         self._hub = Hub(fanout)
@@ -100,6 +103,7 @@ class Node:
             subscriptions=subscriptions,
             router=router,
             verifier=verifier,
+            history=history,
             expiry=self._expiry,
             tasks=self._tasks,
             stats=stats,
@@ -216,12 +220,15 @@ class Node:
 
     def _deliver(self, message: Message) -> None:
         """A broadcast from some node, this one included."""
+        holders = self._history.note(message) if message.row_id else ()
         room = self._hub.find(message.topic)
         if room is None:
             return
         sender = self._connections.get(message.sender) if message.sender else None
         skip = sender.channels.get(room.topic.wire_name) if sender else None
         room.audience.offer(broadcast_frame(room.topic.wire_name, message), skip)
+        for channel in holders:
+            room.audience.withhold(channel)
 
     def channels(self) -> Iterable[Channel]:
         """Every channel that is joined now."""

@@ -22,6 +22,9 @@ class Stats(msgspec.Struct):
         database_broadcasts_total: Broadcasts from SQL handed on.
         database_broadcasts_dropped_total: Broadcasts from SQL that could not be sent.
         send_failures_total: Calls of realtime.send that failed with a warning only.
+        replayed_total: Messages given by replays.
+        persists_total: Clients' broadcasts kept for replay.
+        persists_failed_total: Those that were allowed to be kept and could not be.
         message_upkeep_failures_total: Times that messages could not be looked after.
         broadcasts_refused_total: Broadcasts dropped or refused.
         presence_total: Presence calls accepted.
@@ -47,6 +50,9 @@ class Stats(msgspec.Struct):
     database_broadcasts_total: int = 0
     database_broadcasts_dropped_total: int = 0
     send_failures_total: int = 0
+    replayed_total: int = 0
+    persists_total: int = 0
+    persists_failed_total: int = 0
     message_upkeep_failures_total: int = 0
     broadcasts_refused_total: int = 0
     presence_total: int = 0

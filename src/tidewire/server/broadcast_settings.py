@@ -28,6 +28,15 @@ class BroadcastSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
             "server was away meanwhile; older ones are counted and dropped.",
         ),
     ] = 3600.0
+    late_hold_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=600,
+            description="Seconds after its start that the server keeps messages from SQL which "
+            "were committed before it, for clients that are only coming back.",
+        ),
+    ] = 20.0
     replay_max: Annotated[
         int,
         Meta(ge=1, le=1000, description="Messages that one replay brings at most."),

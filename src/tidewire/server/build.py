@@ -35,6 +35,7 @@ from tidewire.adapters.postgres.row_security.authorizer import RowSecurityAuthor
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.database_broadcasts import FAILED_PREFIX, DatabaseBroadcasts
+from tidewire.engine.history import History
 from tidewire.engine.message_upkeep import MessageUpkeep
 from tidewire.engine.node import Node
 from tidewire.engine.rest_broadcast import RestBroadcasts
@@ -205,12 +206,21 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     subscriptions = Subscriptions(catalog, authorizer, lambda: Audience(fanout))
     broker = MemoryBroker()
     payload_bytes_max = settings.limits.payload_bytes_max
+    messages = PostgresMessageStore(plan.database_url)
+    history = History(
+        messages,
+        clock,
+        stats,
+        replay_max=settings.broadcast.replay_max,
+        late_hold_s=settings.broadcast.late_hold_s,
+    )
     database_broadcasts = DatabaseBroadcasts(
         broker,
         clock,
         stats,
         payload_bytes_max=payload_bytes_max,
         age_s_max=settings.broadcast.late_max_s,
+        hold=history.hold,
     )
     router = ChangeRouter(
         catalog,
@@ -223,7 +233,6 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         broadcasts=database_broadcasts,
     )
     router.listen(FAILED_PREFIX, database_broadcasts)
-    messages = PostgresMessageStore(plan.database_url)
     upkeep = MessageUpkeep(
         messages,
         stats,
@@ -254,6 +263,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         broker=broker,
         presence_store=MemoryPresenceStore(),
         verifier=verifier,
+        history=history,
         clock=clock,
         rng=rng,
         stats=stats,

@@ -57,11 +57,17 @@ class House:
 
     def __init__(self) -> None:
         self.published: list[Message] = []
+        self.held: list[tuple[Message, float]] = []
         self.refuses = False
         self.stats = Stats()
         self.clock = ManualClock(COMMITTED_AT_US / 1e6)
         self.broadcasts = DatabaseBroadcasts(
-            self, self.clock, self.stats, payload_bytes_max=1000, age_s_max=60
+            self,
+            self.clock,
+            self.stats,
+            payload_bytes_max=1000,
+            age_s_max=60,
+            hold=lambda message, at_s: self.held.append((message, at_s)),
         )
 
     def subscribe(self, deliver: Any) -> None:
@@ -86,7 +92,9 @@ def house() -> House:
 
 
 def test_a_row_becomes_a_message_with_its_bytes_and_its_id(house: House) -> None:
-    assert house.message(row()) == Message(
+    message = house.message(row())
+    assert house.held == [(message, COMMITTED_AT_US / 1e6)]
+    assert message == Message(
         "default:private:room:1",
         "INSERT",
         b'{"x": 1.50}',

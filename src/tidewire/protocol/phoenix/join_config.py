@@ -13,6 +13,23 @@ import msgspec
 _BOOLEANS = {"true": True, "false": False}
 _ENTRIES_MAX = 1000
 
+REPLAY_LIMIT = 10
+"""Messages that a replay brings when its join says no number."""
+
+
+class ReplayWish(msgspec.Struct, frozen=True):
+    """Which history a join asks for.
+
+    Attributes:
+        since_ms: Milliseconds since 1970 UTC.
+        limit: How many messages.
+        is_valid: Whether both are whole numbers; else the join is refused (4.10).
+    """
+
+    since_ms: int = 0
+    limit: int = REPLAY_LIMIT
+    is_valid: bool = True
+
 
 class JoinConfig(msgspec.Struct, frozen=True):
     """A join's wishes, defaults filled in.
@@ -20,6 +37,7 @@ class JoinConfig(msgspec.Struct, frozen=True):
     Attributes:
         broadcast_ack: Reply to each broadcast push.
         broadcast_self: Deliver own broadcasts to this channel too.
+        replay: History to send after the answer; None for none.
         presence_key: Key to be shown under; "" lets the server choose.
         presence_enabled: Send presence_state.
         entries: The postgres_changes entries as they came, nulls dropped.
@@ -30,6 +48,7 @@ class JoinConfig(msgspec.Struct, frozen=True):
 
     broadcast_ack: bool = False
     broadcast_self: bool = False
+    replay: ReplayWish | None = None
     presence_key: str = ""
     presence_enabled: bool = False
     entries: tuple[dict[str, Any], ...] = ()
@@ -103,6 +122,7 @@ def parse_join_config(payload: bytes) -> JoinConfig:
     return JoinConfig(
         broadcast_ack=reader.boolean(broadcast, "ack"),
         broadcast_self=reader.boolean(broadcast, "self"),
+        replay=_replay(broadcast),
         presence_key=reader.scalar_text(presence, "key"),
         presence_enabled=reader.boolean(presence, "enabled"),
         entries=reader.entries(config),
@@ -110,6 +130,23 @@ def parse_join_config(payload: bytes) -> JoinConfig:
         access_token=_token(root, reader),
         problems=tuple(reader.problems),
     )
+
+
+def _replay(broadcast: dict[str, Any]) -> ReplayWish | None:
+    value = broadcast.get("replay")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        return ReplayWish(is_valid=False)
+    wish = cast("dict[str, Any]", value)
+    since_ms, limit = wish.get("since", 0), wish.get("limit", REPLAY_LIMIT)
+    if not _is_whole(since_ms) or not _is_whole(limit):
+        return ReplayWish(is_valid=False)
+    return ReplayWish(since_ms, limit)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _token(root: dict[str, Any], reader: _Reader) -> str | None:
