@@ -175,10 +175,10 @@ def _read_jwk(jwk: dict[str, Any]) -> VerificationKey | None:
 
 def _algorithms(kind: object, curve: object) -> frozenset[str]:
     """What a key of this kind and curve verifies; nothing when we do not know it."""
+    named = curve if isinstance(curve, str) else ""
     if kind == "EC":
-        named = _CURVES.get(curve) if isinstance(curve, str) else None
-        return frozenset({named}) if named else frozenset()
-    if kind == "OKP" and curve not in _OKP_CURVES:
+        return frozenset({_CURVES[named]}) if named in _CURVES else frozenset()
+    if kind == "OKP" and named not in _OKP_CURVES:
         return frozenset()
     return frozenset(algorithm for algorithm, wanted in KINDS.items() if wanted == kind)
 
