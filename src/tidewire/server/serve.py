@@ -53,6 +53,7 @@ from tidewire.server.stop_signal import StopSignal
 from tidewire.server.tenant import Part, TenantPlan
 from tidewire.server.tenant_plans import plan_tenants
 from tidewire.server.tenant_runner import TenantRunner, named
+from tidewire.server.verifying import check_auth
 
 try:
     from uvloop import new_event_loop
@@ -120,6 +121,8 @@ class _Life:
             path = Path(self._settings.server.data_dir)
             folder = stack.enter_context(DataFolder.open(path))
             self._check_ready_file()
+            for own in self._settings.tenants.values() or [self._settings]:
+                check_auth(own.auth)
             opening = open_database(self._settings, folder, stop_within_s=self._stop.seconds_left)
             database = await stack.enter_async_context(opening)
             plans = plan_tenants(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tidewire.adapters.jwt.api_keys import ApiKeys
 from tidewire.adapters.jwt.claim_rules import ClaimRules
 from tidewire.adapters.jwt.key_file import KeyFile
 from tidewire.adapters.jwt.key_ring import KeySource
 from tidewire.adapters.jwt.key_url import KeyUrl
+from tidewire.adapters.jwt.keys import check_secret
 from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.core.clock import Clock
 from tidewire.server.auth_settings import AuthSettings
@@ -19,6 +22,43 @@ OWN_KEY = "default"
 """Name of the opaque keys of the data folder."""
 
 DAY_S = 86_400.0
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def check_auth(auth: AuthSettings) -> None:
+    """Find out before anything is started that the keys of the settings are no good.
+
+    Raises:
+        SetupError: A key or secret is weak, or a file is no good.
+    """
+    for secret in (auth.jwt_secret, *auth.jwt_secrets):
+        if secret:
+            check_secret(secret)
+    if auth.jwks_file:
+        KeyFile(Path(auth.jwks_file).expanduser())
+    ApiKeys(auth.publishable_keys, auth.secret_keys)
+
+
+def unsafe_auth(auth: AuthSettings) -> list[tuple[str, str]]:
+    """What of the settings is allowed and better avoided: problem and advice of each."""
+    found: list[tuple[str, str]] = []
+    address = urlsplit(auth.jwks_url)
+    if address.scheme == "http" and address.hostname not in _LOOPBACK:
+        found.append(
+            (
+                "auth.jwks_url is not encrypted: whoever stands on the way can sign tokens",
+                "Use https.",
+            )
+        )
+    if auth.jwks_file and Path(auth.jwks_file).expanduser().stat().st_mode & _OTHERS_WRITE:
+        found.append(
+            (
+                "auth.jwks_file may be written by others, who can then sign tokens",
+                f"Run: chmod go-w {auth.jwks_file}",
+            )
+        )
+    return found
 
 
 def make_verifier(

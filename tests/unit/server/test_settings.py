@@ -133,3 +133,30 @@ def test_the_reference_page_is_in_step_with_the_code() -> None:
     assert PAGE.read_text() == render_settings_page(), (
         "run: python -m tests.support.settings_reference"
     )
+
+
+def test_tables_come_from_the_file_as_tables_and_from_the_environment_as_json(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tidewire.toml"
+    file.write_text('[auth.required_claims]\niss = "us"\nlevel = 2\n')
+    settings = load_settings(config_file=file, environment={})
+    assert settings.auth.required_claims == {"iss": "us", "level": 2}
+    environment = {"TIDEWIRE_AUTH__REQUIRED_CLAIMS": '{"iss": "them"}'}
+    settings = load_settings(config_file=file, environment=environment)
+    assert settings.auth.required_claims == {"iss": "them"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "hush", '{"a": 1}', ""])
+def test_a_table_that_is_none_is_refused_without_showing_it(text: str) -> None:
+    name = "TIDEWIRE_AUTH__SECRET_KEYS"
+    with pytest.raises(SetupError) as refused:
+        load_settings(environment={name: text})
+    assert "auth.secret_keys" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://x/y", "jwks.json", "https://a b"])
+def test_an_address_of_keys_is_http(url: str) -> None:
+    with pytest.raises(SetupError, match=r"auth\.jwks_url"):
+        load_settings(environment={"TIDEWIRE_AUTH__JWKS_URL": url})
