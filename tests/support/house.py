@@ -38,6 +38,7 @@ class FakeTransport:
         self.closed_with: int | None = None
         self.aborted = False
         self.pings = 0
+        self.held_s: list[float] = []
 
     def close(self, code: int, reason: str = "") -> None:
         self.closed_with = code
@@ -47,6 +48,9 @@ class FakeTransport:
 
     def ping(self) -> None:
         self.pings += 1
+
+    def hold(self, delay_s: float) -> None:
+        self.held_s.append(delay_s)
 
 
 class FakeGroup:

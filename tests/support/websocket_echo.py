@@ -39,6 +39,7 @@ class Echo:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
         self.close_codes: list[int | None] = []
+        self.told: list[str] = []
 
     def message_received(self, payload: bytes, is_text: bool) -> None:
         if self.transport.supports_deflate:
@@ -49,6 +50,12 @@ class Echo:
 
     def connection_lost(self, close_code: int | None) -> None:
         self.close_codes.append(close_code)
+
+    def writing_paused(self) -> None:
+        self.told.append("paused")
+
+    def writing_resumed(self) -> None:
+        self.told.append("resumed")
 
 
 async def hello_app(

@@ -8,6 +8,11 @@ large audience delays nobody's heartbeat, and frames offered meanwhile gather in
 Coalescing is what makes many small messages cheap (one system call for all of a turn's frames);
 under load it is helped along by gathering for a moment (see `pace`).
 
+Slow readers. A member whose connection is congested leaves the lanes, which cost nothing for it any
+more; from then on its frames are handed to its `Backlog` one by one, and when that is empty it
+returns. Connections only note that they are slow, within a write; members are moved before
+the next audience or slice is written, when nobody walks over them.
+
 Order: members get an audience's frames in the order offered. A member that joins while frames
 are pending gets only those offered after it joined.
 """
@@ -16,7 +21,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tidewire.engine.fanout import FanoutFrame
@@ -47,10 +52,43 @@ class Member(Protocol):
         ...
 
 
+class Backlog(Protocol):
+    """What holds frames for one connection that reads too slowly."""
+
+    def entered(self, audience: Audience, member: Member) -> None:
+        """`member` gets its frames of `audience` from here, until `Audience.resume`."""
+        ...
+
+    def hold(self, member: Member, frames: Sequence[FanoutFrame]) -> None:
+        """Take frames, in order, in place of writing them."""
+        ...
+
+
+class SlowConnection(Protocol):
+    """A connection that reads too slowly."""
+
+    @property
+    def transport(self) -> Writer:
+        """Its members' transport."""
+        ...
+
+    def fall_behind(self) -> Backlog:
+        """Give what its frames are handed to from now on."""
+        ...
+
+
 class Audience:
     """A set of members that all get the same frames."""
 
-    __slots__ = ("_exceptions", "_fanout", "_lanes", "_pending", "_size")
+    __slots__ = (
+        "_exceptions",
+        "_fanout",
+        "_fell_behind",
+        "_lagging",
+        "_lanes",
+        "_pending",
+        "_size",
+    )
 
     def __init__(self, fanout: Fanout) -> None:
         self._fanout = fanout
@@ -60,40 +98,89 @@ class Audience:
         self._size = 0
         # Members who get only part of what is pending: the indexes they must not get.
         self._exceptions: dict[Member, set[int]] = {}
+        self._lagging: dict[Member, Backlog] = {}
+        # How many connections had fallen behind when members were last moved for it.
+        self._fell_behind = fanout.fell_behind_total
 
     def __len__(self) -> int:
-        return self._size
+        return self._size + len(self._lagging)
 
     def __contains__(self, member: Member) -> bool:
-        return member in self._lanes.get(member.lane, ())
+        return member in self._lanes.get(member.lane, ()) or member in self._lagging
 
     def add(self, member: Member) -> None:
         """Let `member` have every frame offered from now on."""
-        members = self._lanes.setdefault(member.lane, {})
-        self._size += member not in members
-        members[member] = None
+        backlog = self._fanout.backlogs.get(member.transport) if self._fanout.backlogs else None
+        if backlog is not None:
+            self._lagging[member] = backlog
+            backlog.entered(self, member)
+        else:
+            self._enter_lane(member)
         if self._pending:
             self._exceptions[member] = set(range(len(self._pending)))
 
+    def _enter_lane(self, member: Member) -> None:
+        members = self._lanes.setdefault(member.lane, {})
+        self._size += member not in members
+        members[member] = None
+
     def discard(self, member: Member) -> None:
         """Let `member` have nothing more, also nothing pending. Absent is fine."""
+        if self._lagging.pop(member, None) is None:
+            if not self._leave_lane(member):
+                return
+            self._fanout.forget(self, member)
+        self._exceptions.pop(member, None)
+
+    def _leave_lane(self, member: Member) -> bool:
         members = self._lanes.get(member.lane)
         if members is None or members.pop(member, self) is self:
-            return
+            return False
         if not members:
             del self._lanes[member.lane]
         self._size -= 1
-        self._exceptions.pop(member, None)
-        self._fanout.forget(self, member)
+        return True
 
     def release(self, member: Member) -> None:
         """Write what is pending for `member`, now, and let it have nothing more."""
+        self._fanout.move_slow()
+        self._move_slow()
         self._fanout.deliver(self, member)
-        withheld = self._exceptions.get(member, frozenset[int]())
-        frames = [frame for i, frame in enumerate(self._pending) if i not in withheld]
-        if member in self and (data := _join(frames, member.lane)):
+        frames = self._pending_for(member)
+        if (backlog := self._lagging.get(member)) is not None:
+            backlog.hold(member, frames)
+        elif member in self and (data := _join(frames, member.lane)):
             member.transport.write(data)
         self.discard(member)
+
+    def resume(self, member: Member) -> None:
+        """Let a member that has caught up have its frames in the lanes again. Absent is fine."""
+        if self._lagging.pop(member, None) is not None:
+            self._enter_lane(member)
+
+    def _pending_for(self, member: Member) -> list[FanoutFrame]:
+        withheld = self._exceptions.get(member)
+        if withheld is None:
+            return self._pending
+        return [frame for i, frame in enumerate(self._pending) if i not in withheld]
+
+    def _move_slow(self) -> None:
+        """Take members of connections that fell behind out of the lanes."""
+        fanout = self._fanout
+        if self._fell_behind == fanout.fell_behind_total:
+            return
+        self._fell_behind = fanout.fell_behind_total
+        backlogs = fanout.backlogs
+        slow = [
+            member
+            for members in self._lanes.values()
+            for member in members
+            if member.transport in backlogs
+        ]
+        for member in slow:
+            self._leave_lane(member)
+            backlog = self._lagging[member] = backlogs[member.transport]
+            backlog.entered(self, member)
 
     def offer(self, frame: FanoutFrame, skip: Member | None = None) -> None:
         """Queue a frame for all members but `skip`; written at the end of the loop's turn."""
@@ -117,8 +204,12 @@ class Audience:
         Returns:
             How many writes were done.
         """
-        pending, self._pending = self._pending, []
         fanout = self._fanout
+        if self._fell_behind != fanout.fell_behind_total:
+            self._move_slow()
+        for member, backlog in self._lagging.items():
+            backlog.hold(member, self._pending_for(member))
+        pending, self._pending = self._pending, []
         fanout.frames_taken += len(pending)
         if self._exceptions or self._size > budget:
             exceptions, self._exceptions = self._exceptions, {}
@@ -144,9 +235,9 @@ class Audience:
                     continue
                 own = [frame for i, frame in enumerate(pending) if i not in withheld]
                 if data := _join(own, lane):
-                    yield Run(self, data, len(own), {member: None})
+                    yield Run(self, data, own, {member: None})
             if receivers and (data := _join(pending, lane)):
-                yield Run(self, data, len(pending), receivers)
+                yield Run(self, data, pending, receivers)
 
 
 def _join(frames: list[FanoutFrame], lane: int) -> bytes:
@@ -162,12 +253,23 @@ class Run:
     __slots__ = ("audience", "data", "frames", "receivers")
 
     def __init__(
-        self, audience: Audience, data: bytes, frames: int, receivers: dict[Member, None]
+        self,
+        audience: Audience,
+        data: bytes,
+        frames: Sequence[FanoutFrame],
+        receivers: dict[Member, None],
     ) -> None:
         self.audience = audience
         self.data = data
         self.frames = frames
         self.receivers = receivers
+
+    def hand_over(self, backlogs: Mapping[Writer, Backlog]) -> None:
+        """Hand the frames to the backlogs of those receivers that have one."""
+        slow = [member for member in self.receivers if member.transport in backlogs]
+        for member in slow:
+            del self.receivers[member]
+            backlogs[member.transport].hold(member, self.frames)
 
 
 class Fanout:
@@ -181,6 +283,8 @@ class Fanout:
         frames_written: Frames in them, counted once per receiver.
         frames_taken: Frames flushed, counted once per audience.
         bytes_written: Bytes in all writes.
+        backlogs: What holds frames for connections that fell behind, by their transport.
+        fell_behind_total: How many connections did so far.
     """
 
     __slots__ = (
@@ -189,7 +293,10 @@ class Fanout:
         "_pace",
         "_runs",
         "_scheduled",
+        "_slow",
+        "backlogs",
         "bytes_written",
+        "fell_behind_total",
         "frames_taken",
         "frames_written",
         "writes",
@@ -201,6 +308,9 @@ class Fanout:
         self._runs: deque[Run] = deque()
         self._scheduled = False
         self._pace = Pace()
+        self._slow: dict[Writer, SlowConnection] = {}
+        self.backlogs: dict[Writer, Backlog] = {}
+        self.fell_behind_total = 0
         self.frames_taken = 0
         self.writes = 0
         self.frames_written = 0
@@ -215,6 +325,26 @@ class Fanout:
                 self._loop.call_later(self._pace.window_s, self._turn)
             else:
                 self._loop.call_soon(self._turn)
+
+    def note_slow(self, connection: SlowConnection) -> None:
+        """A connection is congested; said from within a write, so nothing is moved yet."""
+        self._slow[connection.transport] = connection
+
+    def forget_slow(self, transport: Writer) -> None:
+        """It is not any more, or is gone. Unknown is fine."""
+        self._slow.pop(transport, None)
+        self.backlogs.pop(transport, None)
+
+    def move_slow(self) -> None:
+        """Let those noted fall behind; not while anybody walks over an audience."""
+        if not self._slow:
+            return
+        for transport, connection in self._slow.items():
+            self.backlogs[transport] = connection.fall_behind()
+            self.fell_behind_total += 1
+        self._slow.clear()
+        for run in self._runs:
+            run.hand_over(self.backlogs)
 
     def deliver(self, audience: Audience, member: Member) -> None:
         """Write what is on its way from `audience` to `member` before its turn comes."""
@@ -255,6 +385,8 @@ class Fanout:
     def _write_slice(self) -> None:
         budget = SLICE_WRITES
         while budget > 0:
+            if self._slow:
+                self.move_slow()
             if self._runs:
                 count = self._write_run(self._runs[0], budget)
             elif self._dirty:
@@ -271,5 +403,5 @@ class Fanout:
             next_receiver()[0].transport.write(data)
         if not receivers:
             self._runs.popleft()
-        self.count(count, run.frames, len(data))
+        self.count(count, len(run.frames), len(data))
         return count

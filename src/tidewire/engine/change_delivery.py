@@ -13,8 +13,9 @@ from tidewire.engine.audience import Audience
 from tidewire.engine.change_batch import Step
 from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape
 from tidewire.engine.change_plan import Guarded, Plan, Telling
-from tidewire.engine.fanout import EnvelopedFrame, FanoutFrame
+from tidewire.engine.fanout import FanoutFrame
 from tidewire.engine.outcome import Outcome
+from tidewire.engine.row_frame import RowFrame
 from tidewire.engine.stats import Stats
 from tidewire.engine.visibility import sights
 
@@ -97,7 +98,7 @@ class _Frames:
         data = self._data.get(key)
         if data is None:
             data = self._data[key] = self._render(*key)
-        return EnvelopedFrame(telling.envelope, data)
+        return RowFrame(telling.envelope, data, self._step.change, telling.shape.key_columns)
 
     def _render(self, shape: ChangeShape, outcome: Outcome) -> bytes:
         step = self._step

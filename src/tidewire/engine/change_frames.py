@@ -57,7 +57,11 @@ def _to_the_second(seconds: int) -> bytes:
 
 
 class ChangeShape:
-    """How changes of one relation look to those who see certain columns."""
+    """How changes of one relation look to those who see certain columns.
+
+    Attributes:
+        key_columns: Names of the table's primary key.
+    """
 
     __slots__ = (
         "_columns",
@@ -67,6 +71,7 @@ class ChangeShape:
         "_relation",
         "_renderer",
         "_types",
+        "key_columns",
     )
 
     def __init__(
@@ -88,6 +93,7 @@ class ChangeShape:
             readable: What the role may read: without the whole primary key it gets errors.
         """
         key = frozenset(column.name for column in table.columns if column.is_primary_key)
+        self.key_columns = key
         self._relation = relation
         self._types = types
         self._columns = columns

@@ -17,6 +17,7 @@ from tidewire.engine.broadcast import Broadcasts
 from tidewire.engine.channel import Channel, held_bytes
 from tidewire.engine.fanout import lane_of
 from tidewire.engine.join import Joins
+from tidewire.engine.lagging import Laggards
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.stats import Stats
@@ -42,6 +43,7 @@ class Desk(Protocol):
         presence: Tracks and untracks.
         stats: Counts.
         limits: Bounds of what is tracked.
+        laggards: Those who read too slowly.
     """
 
     joins: Joins
@@ -49,6 +51,7 @@ class Desk(Protocol):
     presence: Presence
     stats: Stats
     limits: Limits
+    laggards: Laggards
 
     def closed(self, connection: Connection) -> None:
         """The connection ended."""
@@ -113,10 +116,19 @@ class Connection:
         for task in list(self.joining.values()):
             task.cancel()
         self.joining.clear()
+        self._desk.laggards.forget(self)
         may_return = close_code not in _CLOSES_AT_ONCE and not self.fell_silent
         for channel in list(self.channels.values()):
             self._desk.joins.end(channel, may_return=may_return)
         self._desk.closed(self)
+
+    def writing_paused(self) -> None:
+        """Let what comes for this client be conflated."""
+        self._desk.laggards.paused(self)
+
+    def writing_resumed(self) -> None:
+        """Let it catch up."""
+        self._desk.laggards.resumed(self)
 
     def send(self, topic: str, event: str, payload: bytes, *, join_ref: bytes, ref: bytes) -> None:
         """Send one text frame."""

@@ -23,6 +23,7 @@ LANE_V1, LANE_V2, LANE_V1_DEFLATE, LANE_V2_DEFLATE = range(4)
 LANES = 4
 _DEFLATE = 2
 _NOTHING = b""
+BROADCAST = "broadcast"
 
 
 def lane_of(version: int, *, deflate: bool) -> int:
@@ -38,6 +39,11 @@ class FanoutFrame:
     """One message's WebSocket frames, made on first use, once per lane."""
 
     __slots__ = ("_encode", "_frames")
+
+    @property
+    def event(self) -> str:
+        """What kind of message it is: its event on the wire."""
+        return BROADCAST
 
     def __init__(self, encode: Encoder) -> None:
         self._encode = encode
@@ -64,9 +70,14 @@ class Envelope:
     """What stands around the payload of one topic's pushes, in both serializers.
 
     Worked out once; a push then costs one copy of its bytes.
+
+    Attributes:
+        event: The event.
+        v1: What stands before and behind the payload in serializer 1.
+        v2: The same in serializer 2.
     """
 
-    __slots__ = ("v1", "v2")
+    __slots__ = ("event", "v1", "v2")
 
     def __init__(
         self, wire_topic: str, event: str, *, opening: bytes = b"", closing: bytes = b""
@@ -79,6 +90,7 @@ class Envelope:
             opening: JSON text of the payload that all have in common, before what differs.
             closing: The same, behind it.
         """
+        self.event = event
         self.v1 = _split(encode_v1(wire_topic, event, opening + _HOLE + closing))
         self.v2 = _split(encode_v2(wire_topic, event, opening + _HOLE + closing))
 
@@ -101,6 +113,11 @@ class EnvelopedFrame(FanoutFrame):
         self._envelope = envelope
         self._body = body
         self._frames = [None] * LANES
+
+    @property
+    def event(self) -> str:
+        """Its event on the wire."""
+        return self._envelope.event
 
     def _build(self, lane: int) -> bytes:
         head, tail = self._envelope.v2 if lane & 1 else self._envelope.v1
@@ -127,14 +144,14 @@ def push_frame(wire_topic: str, event: str, payload: bytes) -> EnvelopedFrame:
 def broadcast_frame(wire_topic: str, message: Message) -> FanoutFrame:
     """A broadcast, in the form that its sender's form asks for (wire specification 2.4)."""
     if message.is_envelope:
-        return push_frame(wire_topic, "broadcast", message.body)
+        return push_frame(wire_topic, BROADCAST, message.body)
 
     def encode(version: int) -> tuple[bytes, bool] | None:
         if version == 1:
             if message.encoding is PayloadEncoding.BINARY:
                 return None
             envelope = broadcast_object(message.event, message.body, message.meta)
-            return encode_v1(wire_topic, "broadcast", envelope), True
+            return encode_v1(wire_topic, BROADCAST, envelope), True
         data = encode_user_broadcast(
             wire_topic, message.event, message.body, message.encoding, meta=message.meta
         )
@@ -143,6 +160,6 @@ def broadcast_frame(wire_topic: str, message: Message) -> FanoutFrame:
         if message.encoding is PayloadEncoding.BINARY:
             return None
         envelope = broadcast_object(message.event, message.body, message.meta)
-        return encode_v2(wire_topic, "broadcast", envelope), True
+        return encode_v2(wire_topic, BROADCAST, envelope), True
 
     return FanoutFrame(encode)

@@ -23,6 +23,7 @@ from tidewire.engine.fanout import broadcast_frame
 from tidewire.engine.history import History
 from tidewire.engine.hub import Hub
 from tidewire.engine.join import Joins
+from tidewire.engine.lagging import Laggards
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.quota import MessageQuota
@@ -54,6 +55,7 @@ class Node:
     stopping. `accept` decides on WebSocket upgrades.
 
     Attributes:
+        laggards: Connections that read too slowly now.
         quota: What the broadcast routes ask before they publish.
     """
 
@@ -82,6 +84,7 @@ class Node:
         self._connections: dict[str, Connection] = {}
         self._numbers = itertools.count(1)
         self._hub = Hub(fanout)
+        self.laggards = Laggards(fanout, limits, stats, clock)
         self._tasks = TaskSet()
         self._expiry = Expiry(clock, horizon_s=_TOKEN_HORIZON_S)
         self._all_closed = asyncio.Event()
@@ -95,6 +98,7 @@ class Node:
             node=self.name,
             grace_s=limits.presence_grace_s,
         )
+        self.laggards.set_presence(self.presence.send_state)
         self.quota = MessageQuota(limits.messages_per_s, clock, lambda: stats.broadcasts_total)
         self.broadcasts = Broadcasts(broker, stats, limits.payload_bytes_max)
         self.joins = Joins(

@@ -35,6 +35,11 @@ class Stats(msgspec.Struct):
         leaves_total: Frames that told of a row that left a filter or someone's sight.
         policy_failures_total: Error 500 frames in place of a row, because a policy raised.
         half_open_total: Connections ended because the peer fell silent.
+        slow_readers: Connections that read too slowly now.
+        slow_readers_total: How often one did.
+        changes_conflated_total: Changes left out for such a one, because a later one told it all.
+        broadcasts_dropped_total: Broadcasts that such a one missed.
+        slow_resyncs_total: How often one had to be told to fetch again.
     """
 
     connections: int = 0
@@ -63,3 +68,8 @@ class Stats(msgspec.Struct):
     leaves_total: int = 0
     policy_failures_total: int = 0
     half_open_total: int = 0
+    slow_readers: int = 0
+    slow_readers_total: int = 0
+    changes_conflated_total: int = 0
+    broadcasts_dropped_total: int = 0
+    slow_resyncs_total: int = 0

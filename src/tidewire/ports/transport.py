@@ -19,15 +19,16 @@ class Write(Protocol):
 class Transport(Protocol):
     """Carries whole messages to one peer.
 
-    Promise: what `write` takes is sent in order, or the connection ends; nothing blocks. A
-    peer that does not read is cut off once its bounded buffer is full; the receiver's
-    `connection_lost` follows later, never from within `write`.
+    Promise: what `write` takes is sent in order, or the connection ends; nothing blocks. When
+    a peer reads too slowly the receiver is told; it is cut off when it reads nothing for long, or
+    when its bounded buffer is full all the same. The receiver's `connection_lost` follows
+    later, never from within `write`.
 
     Attributes:
         supports_deflate: Whether prebuilt compressed frames may be written (the peer
             negotiated permessage-deflate).
         last_heard_s: Monotonic seconds (of the event loop's clock) at which anything last
-            came from the peer.
+            came from the peer, or a slow one was last seen to read.
         write: Sends prebuilt WebSocket frames. Take it from here at every call: it is exchanged
             as the connection's state changes, which spares each write a step in between.
     """
@@ -48,6 +49,10 @@ class Transport(Protocol):
         """Ask the peer for a sign of life; the answer moves `last_heard_s`."""
         ...
 
+    def hold(self, delay_s: float) -> None:
+        """Read nothing from the peer for so many seconds, a second at most: it is too fast."""
+        ...
+
 
 class MessageReceiver(Protocol):
     """What a transport hands its messages to. Must not raise and must not block."""
@@ -63,6 +68,17 @@ class MessageReceiver(Protocol):
             close_code: What the peer's close frame said (1005 when it held none); None when
                 the connection ended without one.
         """
+        ...
+
+    def writing_paused(self) -> None:
+        """The peer reads too slowly: much waits for it, so write as little as can be.
+
+        Called from within `write`: the caller may be walking over its connections.
+        """
+        ...
+
+    def writing_resumed(self) -> None:
+        """Most of what waited is gone. Not called from within `write`."""
         ...
 
 

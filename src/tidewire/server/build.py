@@ -228,7 +228,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         clock,
         stats,
         rng,
-        is_congested=lambda: bool(sockets.congested),
+        is_congested=lambda: node.laggards.are_worth_waiting_for(),  # noqa: PLW0108 - made below
         sends_key_only_deletes=settings.changes.key_only_deletes == "send",
         broadcasts=database_broadcasts,
     )

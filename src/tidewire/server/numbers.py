@@ -38,6 +38,11 @@ STATS_HELP = {
     "leaves_total": "Frames that told of a row that left a filter or someone's sight.",
     "policy_failures_total": "Error 500 frames in place of a row, because a policy raised.",
     "half_open_total": "Connections ended because the peer fell silent.",
+    "slow_readers": "Clients that read too slowly now.",
+    "slow_readers_total": "How often a client began to read too slowly.",
+    "changes_conflated_total": "Changes left out for slow clients: a later one told it all.",
+    "broadcasts_dropped_total": "Broadcasts that slow clients missed.",
+    "slow_resyncs_total": "How often a slow client was told to fetch again.",
 }
 """Counters of `engine.stats.Stats`; a test keeps them in step."""
 

@@ -18,8 +18,8 @@ class SocketLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             with 1009 (wire specification 1.6).
         write_buffer_bytes: What may wait for one client beyond the kernel's buffers before it
             counts as slow (see `drain_timeout_s`).
-        drain_timeout_s: How long a slow client has to come well below the limit again. It is
-            cut off before that when a fifth of the limit more would wait for it.
+        drain_timeout_s: How long a slow client may read nothing at all before it is cut off. It
+            is cut off before that when a fifth of the limit more would wait for it.
         sndbuf_bytes: Kernel send buffer of each socket (Linux doubles it). Small, because what
             the kernel swallows for a client that does not read is memory too, and hides it; it
             also bounds what is under way, so what one client can be sent a round trip.

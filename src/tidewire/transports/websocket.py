@@ -17,9 +17,13 @@ ENDED each have a deadline, after which the socket is cut.
 Flow. `write` is the socket's own write while all is well and is exchanged when it is not, so that
 a write never raises and costs no step in between; callers take it from here each time. asyncio
 tells of a full buffer through `pause_writing`, from within a write. From then on writes pass
-`_write_slowly`, which cuts the peer off at a fifth of the limit more, or after `drain_timeout_s`.
-That spares a healthy peer one message longer than the limit, and bounds what a stalled one can
-hold.
+`_write_slowly`, which cuts the peer off at a fifth of the limit more. That spares a healthy peer
+one message longer than the limit, and bounds what a stalled one can hold. The receiver is
+told, so that it writes less from then on; a peer that reads nothing at all for `drain_timeout_s`
+is cut off. Bytes that leave the buffer count as a sign of life: a pong may be far behind them.
+
+The other way round, `hold` reads nothing from a peer for a moment, so that what it sends waits on
+its own side.
 """
 
 from __future__ import annotations
@@ -40,6 +44,12 @@ from tidewire.transports.limits import SocketLimits
 _logger = logging.getLogger(__name__)
 
 _PING = ping_frame()
+HOLD_MAX_S = 1.0
+"""Longest time for which a peer is not read: well below what makes it look half-open."""
+
+_LOOK_S = 0.5
+"""How often it is looked whether a slow peer reads."""
+
 PONGS_PER_TURN_MAX = 32
 """Pings answered one by one in one turn of the loop; of more, only the last (RFC 6455 5.5.3)."""
 
@@ -70,11 +80,10 @@ class SocketGroup:
         limits: Their bounds.
         loop: The loop they live on.
         live: Everything to shut down when the server drains; each adds and removes itself.
-        congested: Those whose buffer is over its limit now; each adds and removes itself.
         on_slow_consumer: Called once per peer cut off because it did not read.
     """
 
-    __slots__ = ("congested", "limits", "live", "loop", "on_slow_consumer")
+    __slots__ = ("limits", "live", "loop", "on_slow_consumer")
 
     def __init__(
         self,
@@ -87,7 +96,6 @@ class SocketGroup:
         self.limits = limits
         self.loop = loop
         self.live = live
-        self.congested: set[Closable] = set()
         self.on_slow_consumer = on_slow_consumer
 
 
@@ -111,11 +119,15 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
     __slots__ = (
         "_deadline",
         "_group",
+        "_held_until_s",
+        "_hold",
         "_last_ping",
         "_pongs",
+        "_read_s",
         "_receiver",
         "_state",
         "_transport",
+        "_unread_bytes",
         "last_heard_s",
         "supports_deflate",
         "write",
@@ -141,6 +153,10 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._pongs = 0
         self._last_ping: bytes | None = None
+        self._hold: asyncio.TimerHandle | None = None
+        self._held_until_s = 0.0
+        self._unread_bytes = 0
+        self._read_s = 0.0
         self.supports_deflate = supports_deflate
         self.last_heard_s = group.loop.time()
         self.write: Write = transport.write
@@ -179,6 +195,14 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         """Ask the peer for a sign of life; the answer moves `last_heard_s`."""
         self.write(_PING)
 
+    def hold(self, delay_s: float) -> None:
+        """Read nothing from the peer for a while; what was read already is still handed over."""
+        now_s = self._group.loop.time()
+        self._held_until_s = max(self._held_until_s, now_s + min(delay_s, HOLD_MAX_S))
+        if self._hold is None and self._state is _State.OPEN and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._hold = self._group.loop.call_at(self._held_until_s, self._end_hold)
+
     # ------------------------------------------------------------ what the server calls
 
     def shutdown(self) -> None:
@@ -211,6 +235,8 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        if self._hold is not None:
+            self._hold.cancel()
         self._group.live.discard(self)
         self._tell_lost(None)
 
@@ -220,8 +246,11 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
             limits = self._group.limits
             most = self._transport.get_write_buffer_size() + limits.write_buffer_bytes // 5
             self.write = partial(self._write_slowly, most)
-            self._group.congested.add(self)
-            self._set_deadline(limits.drain_timeout_s, self._cut_slow)
+            self._unread_bytes = self._transport.get_write_buffer_size()
+            self._read_s = self._group.loop.time()
+            self._set_deadline(self._look_s, self._look_whether_it_reads)
+            if self._receiver is not None:
+                self._receiver.writing_paused()
 
     def resume_writing(self) -> None:
         """The buffer is well below its limit again."""
@@ -230,7 +259,8 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
                 self._deadline.cancel()
                 self._deadline = None
             self.write = self._transport.write
-            self._group.congested.discard(self)
+            if self._receiver is not None:
+                self._receiver.writing_resumed()
 
     # ------------------------------------------------------------ what FrameReceiver calls
 
@@ -266,7 +296,6 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
         self._transport.write(frame)
 
     def _silence(self) -> None:
-        self._group.congested.discard(self)
         self.write = _discard
         self.on_message = _ignore
 
@@ -288,11 +317,36 @@ class WebSocketTransport(FrameReceiver, asyncio.Protocol):
     def _write_slowly(self, most: int, data: bytes, /) -> None:
         """Stand in for `write` while the buffer is over its limit."""
         if self._transport.get_write_buffer_size() + len(data) <= most:
+            self._unread_bytes += len(data)
             self._transport.write(data)
         else:
             # Not here: the caller may be walking over its connections.
             self._silence()
             self._group.loop.call_soon(self._cut_slow)
+
+    @property
+    def _look_s(self) -> float:
+        return min(_LOOK_S, self._group.limits.drain_timeout_s / 2)
+
+    def _look_whether_it_reads(self) -> None:
+        """Give a slow peer time as long as it reads; the buffer shrinks only by its reading."""
+        now_s = self._group.loop.time()
+        size = self._transport.get_write_buffer_size()
+        if size < self._unread_bytes:
+            self._unread_bytes = size
+            self._read_s = self.last_heard_s = now_s
+        if now_s - self._read_s >= self._group.limits.drain_timeout_s:
+            self._cut_slow()
+        elif self._state is _State.OPEN:
+            self._set_deadline(self._look_s, self._look_whether_it_reads)
+
+    def _end_hold(self) -> None:
+        self._hold = None
+        loop = self._group.loop
+        if loop.time() < self._held_until_s:
+            self._hold = loop.call_at(self._held_until_s, self._end_hold)
+        elif self._state is not _State.LOST and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _cut_slow(self) -> None:
         if self._state is not _State.OPEN:

@@ -55,12 +55,19 @@ class Receiver:
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, bool]] = []
         self.lost: list[int | None] = []
+        self.told: list[str] = []
 
     def message_received(self, payload: bytes, is_text: bool) -> None:
         self.messages.append((payload, is_text))
 
     def connection_lost(self, close_code: int | None) -> None:
         self.lost.append(close_code)
+
+    def writing_paused(self) -> None:
+        self.told.append("paused")
+
+    def writing_resumed(self) -> None:
+        self.told.append("resumed")
 
 
 class Rig:
