@@ -73,7 +73,7 @@ class RowFrame(EnvelopedFrame):
         mine, other = self.tag, earlier.tag
         if mine is None or other is None or mine.former or other.former:
             return False
-        if self._envelope is not earlier._envelope:  # noqa: SLF001 - of the same class
+        if self._envelope is not earlier._envelope:
             return False
         if mine.kind is ChangeKind.DELETE:
             return True
