@@ -384,9 +384,10 @@ class Writer:
         elif how == 1 and key + 10 not in self.table:
             moved = self.table[key + 10] = {**self.table.pop(key), "id": key + 10}
             old = _cells(row) if full else (b"%d" % key, None, None)
-            change = Change(
-                ChangeKind.UPDATE, relation, make_row(*_cells(moved)), make_row(*old), full
-            )
+            new: list[Any] = _cells(moved)
+            if not full:
+                new[2] = ...  # a long value that the update did not touch
+            change = Change(ChangeKind.UPDATE, relation, make_row(*new), make_row(*old), full)
             self._offer(change)
         elif how == 2:
             row["status"] = status
