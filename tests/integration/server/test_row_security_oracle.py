@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.raw_socket import RawSocket, raw_socket
 from tests.support.server import TidewireServer
-from tests.support.sight_oracle import Someone, World, expected, heard, random_claims
+from tests.support.sight_oracle import Someone, World, agrees, expected, heard, random_claims
 from tests.support.tables import connect, make_table, unused_name
 
 pytestmark = pytest.mark.postgres
@@ -72,7 +72,7 @@ class Watcher:
         return [heard(each) for each in data]
 
 
-@pytest.mark.parametrize("seed", range(1, 41))
+@pytest.mark.parametrize("seed", range(1, 31))
 async def test_what_is_told_is_what_a_select_shows(server: TidewireServer, seed: int) -> None:
     rng = random.Random(f"sight {seed}")
     async with AsyncExitStack() as stack:
@@ -98,7 +98,9 @@ async def test_what_is_told_is_what_a_select_shows(server: TidewireServer, seed:
             for watcher, before, after in zip(watchers, *pictures, strict=True):
                 got = await watcher.take()
                 due = expected(watcher.someone, done, (rows[0], rows[1]), (before, after))
-                assert got == due, f"seed {seed}: {watcher.someone.claims} of {done}"
+                assert agrees(watcher.someone, got, due), (
+                    f"seed {seed}: {watcher.someone.claims} of {done}: {got} instead of {due}"
+                )
 
 
 async def _meanwhile(world: World, server: TidewireServer, watchers: list[Watcher]) -> None:
