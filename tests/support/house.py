@@ -11,6 +11,7 @@ from tests.support.frames import split_frames
 from tidewire.adapters.jwt.sign import sign_token
 from tidewire.adapters.jwt.verifier import JwtVerifier
 from tidewire.adapters.memory.broker import MemoryBroker
+from tidewire.adapters.memory.channel_rules import MemoryChannelRules
 from tidewire.adapters.memory.message_store import MemoryMessageStore
 from tidewire.adapters.memory.presence_store import MemoryPresenceStore
 from tidewire.engine.audience import Fanout
@@ -122,9 +123,12 @@ class House:
 
     late_hold_s = 20.0
 
-    def __init__(self, *, store: MessageStore | None = None, **limits: Any) -> None:
+    def __init__(
+        self, *, store: MessageStore | None = None, private_only: bool = False, **limits: Any
+    ) -> None:
         self.clock = ManualClock()
         self.stats = Stats()
+        self.rules = MemoryChannelRules()
         self.subscriptions = FakeSubscriptions()
         self.router = FakeRouter()
         self.fanout = Fanout(asyncio.get_running_loop())
@@ -142,6 +146,9 @@ class House:
             router=self.router,  # pyright: ignore[reportArgumentType] - a fake
             broker=self.broker,
             presence_store=MemoryPresenceStore(),
+            channel_authorizer=self.rules,
+            private_only=private_only,
+            policy_poll_s=0.05,
             verifier=JwtVerifier(SECRET),
             history=self.history,
             clock=self.clock,

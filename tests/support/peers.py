@@ -23,6 +23,7 @@ class FakePeer:
         self.claims = Claims("anon", 2e9, {})
         self.token = ""
         self.sends_join_refs = True
+        self.policy_headers = "{}"
         self.channels: dict[str, Channel] = {}
         self.joining: dict[str, asyncio.Task[None]] = {}
 

@@ -7,6 +7,7 @@ from tidewire.core.message import Message
 from tidewire.engine.channel import Channel
 from tidewire.engine.stats import Stats
 from tidewire.ports.broker import Broker
+from tidewire.ports.channel_authorizer import Right
 from tidewire.protocol.phoenix import codes, payloads
 from tidewire.protocol.phoenix.frame import ClientFrame
 
@@ -41,6 +42,10 @@ class Broadcasts:
     def _publish(self, channel: Channel, frame: ClientFrame) -> str:
         """Publish; "" or why not."""
         assert channel.room is not None
+        refusal = channel.refusal_of(Right.WRITE_BROADCAST)
+        if refusal:
+            self._stats.pushes_unauthorized_total += 1
+            return refusal
         sender = "" if channel.hears_itself else channel.peer.id
         binary = frame.broadcast
         body = frame.payload if binary is None else binary.body

@@ -171,11 +171,10 @@ class ChangeRouter:
         await self._flush(batch)
 
     async def _take_message(self, message: LogicalMessage, batch: Batch) -> None:
+        self._pass_on(message)
         if message.prefix == DDL_PREFIX:
             await self._flush(batch)
             await self._refresh()
-        else:
-            self._pass_on(message)
 
     async def _take_change(
         self, change: Change, batch: Batch, transaction: Transaction, timestamp: bytes

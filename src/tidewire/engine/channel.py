@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from tidewire.core.presence_state import PresenceMeta
 from tidewire.engine.audience import Writer
 from tidewire.engine.hub import Room
 from tidewire.engine.subscriptions import ChangeGroup
+from tidewire.ports.channel_authorizer import ChannelRights, Right
 from tidewire.ports.token_verifier import Claims
-from tidewire.protocol.phoenix import payloads
+from tidewire.protocol.phoenix import codes, payloads
+from tidewire.protocol.phoenix.frame import ClientFrame
 
 
 class Peer(Protocol):
@@ -24,6 +27,7 @@ class Peer(Protocol):
         sends_join_refs: Whether its frames carry a join_ref (serializer 2).
         channels: Joined channels by wire topic.
         joining: Joins under way by wire topic.
+        policy_headers: What policies may read of its upgrade's headers, JSON.
     """
 
     id: str
@@ -33,6 +37,7 @@ class Peer(Protocol):
     sends_join_refs: bool
     channels: dict[str, Channel]
     joining: dict[str, asyncio.Task[None]]
+    policy_headers: str
 
     @property
     def transport(self) -> Writer:
@@ -41,6 +46,10 @@ class Peer(Protocol):
 
     def send(self, topic: str, event: str, payload: bytes, *, join_ref: bytes, ref: bytes) -> None:
         """Send one text frame."""
+        ...
+
+    def carry_out(self, frames: Sequence[ClientFrame]) -> None:
+        """Carry out pushes that waited."""
         ...
 
 
@@ -64,6 +73,11 @@ class Channel:
         joined_bytes: Size of its topic and of its join's payload.
         replayed_ids: Rows of messages that it was given by a replay.
         is_open: Whether it is joined: between the answer to its join and its end.
+        rights: What it may do in a private room; None in a public one, where all is allowed.
+        rights_asked: Number of the last question about its rights.
+        rights_told: How many changes of policies had been told when it was asked about first.
+        wants_presence: Whether it asked to see who is there.
+        held: Pushes that wait until the rights of its new token are known; else None.
         expiry_bucket: Where `Expiry` holds it; -1 for nowhere.
     """
 
@@ -73,6 +87,7 @@ class Channel:
         "expiry_bucket",
         "group",
         "hears_itself",
+        "held",
         "is_open",
         "join_ref",
         "joined_bytes",
@@ -81,10 +96,14 @@ class Channel:
         "presence",
         "presence_key",
         "replayed_ids",
+        "rights",
+        "rights_asked",
+        "rights_told",
         "room",
         "sends_presence_state",
         "token",
         "transport",
+        "wants_presence",
     )
 
     def __init__(self, peer: Peer, join_ref: bytes, claims: Claims, token: str) -> None:
@@ -104,7 +123,30 @@ class Channel:
         self.joined_bytes = 0
         self.replayed_ids: frozenset[str] = frozenset()
         self.is_open = False
+        self.rights: ChannelRights | None = None
+        self.rights_asked = 0
+        self.rights_told = 0
+        self.wants_presence = False
+        self.held: list[ClientFrame] | None = None
         self.expiry_bucket = -1
+
+    @property
+    def hears_broadcasts(self) -> bool:
+        """Whether broadcasts may be delivered to it."""
+        return self.rights is None or Right.READ_BROADCAST in self.rights.granted
+
+    @property
+    def hears_presence(self) -> bool:
+        """Whether it may be told who is there."""
+        return self.rights is None or Right.READ_PRESENCE in self.rights.granted
+
+    def refusal_of(self, right: Right) -> str:
+        """Why it may not write, as the wire has it; "" when it may."""
+        if self.rights is None or right in self.rights.granted:
+            return ""
+        if self.rights.problem is not None and right in self.rights.failed:
+            return self.rights.problem.value
+        return codes.UNAUTHORIZED
 
     @property
     def held_bytes(self) -> int:

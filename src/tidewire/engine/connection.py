@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -20,7 +21,9 @@ from tidewire.engine.join import Joins
 from tidewire.engine.lagging import Laggards
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
+from tidewire.engine.rights import NO_HEADERS, Rights
 from tidewire.engine.stats import Stats
+from tidewire.ports.channel_authorizer import Right
 from tidewire.ports.token_verifier import Claims
 from tidewire.ports.transport import Transport
 from tidewire.protocol.phoenix import codes, payloads
@@ -41,6 +44,7 @@ class Desk(Protocol):
         joins: Lets channels in and out.
         broadcasts: Takes broadcast pushes.
         presence: Tracks and untracks.
+        rights: Keeps what private channels may do.
         stats: Counts.
         limits: Bounds of what is tracked.
         laggards: Those who read too slowly.
@@ -49,6 +53,7 @@ class Desk(Protocol):
     joins: Joins
     broadcasts: Broadcasts
     presence: Presence
+    rights: Rights
     stats: Stats
     limits: Limits
     laggards: Laggards
@@ -70,6 +75,7 @@ class Connection:
         "id",
         "joining",
         "lane",
+        "policy_headers",
         "sends_join_refs",
         "token",
         "transport",
@@ -84,6 +90,7 @@ class Connection:
         name: str,
         claims: Claims,
         token: str,
+        policy_headers: str = NO_HEADERS,
     ) -> None:
         self._desk = desk
         self._serializer = serializer
@@ -91,6 +98,7 @@ class Connection:
         self.id = name
         self.claims = claims
         self.token = token
+        self.policy_headers = policy_headers
         self.sends_join_refs = serializer.version > 1
         self.lane = lane_of(serializer.version, deflate=transport.supports_deflate)
         self.channels: dict[str, Channel] = {}
@@ -106,10 +114,7 @@ class Connection:
             logger.debug("MalformedWebSocketMessage", extra={"connection": self.id})
             return
         self._desk.stats.messages_in_total += 1
-        try:
-            self._carry_out(frame)
-        except Exception:  # this is the edge of one connection: log, and keep the others alive
-            logger.exception("UnknownErrorOnWebSocketMessage", extra={"connection": self.id})
+        self._carry_out_safely(frame)
 
     def connection_lost(self, close_code: int | None) -> None:
         """End every channel; presence lingers unless the client meant to go."""
@@ -135,6 +140,17 @@ class Connection:
         frame = self._serializer.encode(topic, event, payload, join_ref=join_ref, ref=ref)
         self.transport.write(text_frame(frame))
 
+    def carry_out(self, frames: Sequence[ClientFrame]) -> None:
+        """Carry out pushes that waited, in their order."""
+        for frame in frames:
+            self._carry_out_safely(frame)
+
+    def _carry_out_safely(self, frame: ClientFrame) -> None:
+        try:
+            self._carry_out(frame)
+        except Exception:  # this is the edge of one connection: log, and keep the others alive
+            logger.exception("UnknownErrorOnWebSocketMessage", extra={"connection": self.id})
+
     def _carry_out(self, frame: ClientFrame) -> None:
         event = frame.event
         if frame.topic == HEARTBEAT_TOPIC:
@@ -147,6 +163,8 @@ class Connection:
             self._desk.joins.leave(self, frame)
         elif (channel := self.channels.get(frame.topic)) is None:
             self._reply(frame, payloads.reply_reason(codes.UNMATCHED_TOPIC), join_ref=b"null")
+        elif channel.held is not None and event in ("broadcast", "presence"):
+            self._desk.rights.hold(channel, frame)
         elif event == "broadcast":
             self._desk.broadcasts.push(channel, frame)
         elif event == "presence":
@@ -169,6 +187,9 @@ class Connection:
             self._reply(frame, answer, join_ref=channel.join_ref)
 
     def _track(self, channel: Channel, push: bytes) -> bytes:
+        if channel.refusal_of(Right.WRITE_PRESENCE):
+            self._desk.stats.pushes_unauthorized_total += 1
+            return payloads.reply_error({})
         tracked = bytes(msgspec.json.decode(push, type=_TrackPush).payload)
         if not tracked.startswith(b"{"):
             return payloads.reply_reason(codes.PRESENCE_NOT_A_MAP)
@@ -179,7 +200,8 @@ class Connection:
             return payloads.reply_reason(codes.TRACK_TOO_LARGE)
         self._desk.presence.track(channel, tracked)
         self._desk.stats.presence_total += 1
-        if not channel.sends_presence_state:
+        self._desk.rights.want_presence(channel)
+        if not channel.sends_presence_state and channel.hears_presence:
             self._desk.presence.send_state(channel)
         return payloads.OK
 

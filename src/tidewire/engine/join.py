@@ -1,7 +1,8 @@
 """Joining and leaving a topic. Source: wire specification 3.
 
-A join without postgres_changes is answered at once. One with them is answered when its
-subscriptions are registered and the stream is live: every row committed after the answer arrives.
+A join of a public channel without postgres_changes is answered at once. That of a private one
+waits for its rights. One with postgres_changes is answered when its subscriptions are registered
+and the stream is live: every row committed after the answer arrives.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ import random
 import uuid
 
 from tidewire.core.clock import Clock
-from tidewire.core.errors import InvalidTopicError, TokenError, UnavailableError, UnknownKeyError
+from tidewire.core.errors import (
+    DatabaseUnavailableError,
+    InvalidTopicError,
+    LimitReachedError,
+    TokenError,
+    UnavailableError,
+    UnknownKeyError,
+)
 from tidewire.core.topic import PREFIX, Topic
 from tidewire.engine.change_router import ChangeRouter
 from tidewire.engine.channel import Channel, Peer, held_bytes
@@ -21,6 +29,7 @@ from tidewire.engine.history import History, Replay
 from tidewire.engine.hub import Hub
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
+from tidewire.engine.rights import Rights
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import SubscribeOutcome, Subscriptions
 from tidewire.engine.tasks import TaskSet
@@ -31,9 +40,6 @@ from tidewire.protocol.phoenix.join_config import JoinConfig, ReplayWish, parse_
 
 logger = logging.getLogger(__name__)
 
-# Until private channels have their policies, only this role, which no policy binds, may join them.
-_UNBOUND_ROLE = "service_role"
-
 
 class Joins:
     """Lets channels in and out."""
@@ -43,6 +49,8 @@ class Joins:
         *,
         hub: Hub,
         presence: Presence,
+        rights: Rights,
+        private_only: bool,
         subscriptions: Subscriptions,
         router: ChangeRouter,
         verifier: TokenVerifier,
@@ -56,6 +64,8 @@ class Joins:
     ) -> None:
         self._hub = hub
         self._presence = presence
+        self._rights = rights
+        self._private_only = private_only
         self._subscriptions = subscriptions
         self._router = router
         self._verifier = verifier
@@ -93,20 +103,16 @@ class Joins:
         except _RefusedError as refusal:
             self._refuse(peer, frame, refusal.reason)
             return
-        if not _may_be_in(topic, claims):
-            reason = f"Unauthorized: {codes.may_not_read(topic.sub_topic)}"
-            self._refuse(peer, frame, reason)
-            return
         self._end_earlier(peer, frame.topic)
         channel = Channel(peer, frame.join_ref, claims, token)
         channel.joined_bytes = _size(frame)
         channel.acknowledges = config.broadcast_ack
         channel.hears_itself = config.broadcast_self
         channel.presence_key = config.presence_key or self._new_key()
-        if not config.entries and config.replay is None:
+        if not config.entries and not topic.private:  # a replay is for private ones alone
             self._open(channel, frame, topic, config)
             return
-        work = self._subscribe_and_open(channel, frame, topic, config)
+        work = self._prepare_and_open(channel, frame, topic, config)
         peer.joining[frame.topic] = self._tasks.spawn(work, f"join {peer.id}")
 
     def leave(self, peer: Peer, frame: ClientFrame) -> None:
@@ -134,6 +140,7 @@ class Joins:
         self._expiry.forget(channel)
         self._history.forget(channel)
         self._stats.channels -= 1
+        self._rights.closed(channel)
         self._hub.leave(room, channel)
         self._presence.release(channel, may_return=may_return)
         if channel.group is not None:
@@ -191,13 +198,9 @@ class Joins:
         except TokenError as error:
             self.shut_down(channel, str(error))
             return
-        assert channel.room is not None
-        topic = channel.room.topic
-        if not _may_be_in(topic, claims):
-            self.shut_down(channel, codes.may_no_longer_read(topic.sub_topic))
-            return
         channel.claims, channel.token = claims, token
         self._expiry.watch(channel)
+        self._rights.refresh(channel)
         if channel.group is None:
             return
         if channel.group.role == claims.role:
@@ -261,6 +264,8 @@ class Joins:
             topic = Topic.parse(frame.topic, private=config.private)
         except InvalidTopicError:
             raise _RefusedError(codes.TOPIC_NAME_REQUIRED) from None
+        if self._private_only and not topic.private:
+            raise _RefusedError(codes.PRIVATE_ONLY)
         if config.replay is not None and not topic.private:
             raise _RefusedError(codes.REPLAY_NOT_PRIVATE)
         if config.replay is not None and not config.replay.is_valid:
@@ -303,7 +308,7 @@ class Joins:
         if channel is not None:
             self.end(channel, may_return=False)
 
-    async def _subscribe_and_open(
+    async def _prepare_and_open(
         self, channel: Channel, frame: ClientFrame, topic: Topic, config: JoinConfig
     ) -> None:
         peer = channel.peer
@@ -313,16 +318,20 @@ class Joins:
         reason = codes.INITIALIZING
         try:
             async with asyncio.timeout(self._limits.join_timeout_s):
+                reason = await self._why_not_entitled(channel, topic, config)
+                if reason:
+                    raise _RefusedError(reason)
+                reason = codes.INITIALIZING
                 if config.entries:
                     await self._router.wait_live()
-                if config.replay is not None:
+                if config.replay is not None and channel.hears_broadcasts:
                     reason = codes.REPLAY_FAILED
                     replay = await self._read_replay(topic, config.replay)
                     reason = codes.INITIALIZING
                 if config.entries:
                     outcome = await self._subscribe(channel, topic, config)
             reason = self._why_no_longer(channel, replay)
-        except (TimeoutError, UnavailableError):
+        except (TimeoutError, UnavailableError, _RefusedError):
             outcome = None
         except Exception:  # the edge of one join: its client must hear of it
             logger.exception("a join failed", extra={"connection": peer.id})
@@ -338,6 +347,17 @@ class Joins:
         if outcome is not None and outcome.group is not None:
             self._subscriptions.unsubscribe(channel, outcome.group)
         self._refuse(peer, frame, reason)
+
+    async def _why_not_entitled(self, channel: Channel, topic: Topic, config: JoinConfig) -> str:
+        """Why policies refuse a join; "" when they do not."""
+        if not topic.private:
+            return ""
+        try:
+            return await self._rights.refuse_join(channel, topic, presence=config.presence_enabled)
+        except DatabaseUnavailableError:
+            return codes.JOIN_NO_DATABASE
+        except LimitReachedError:
+            return codes.TOO_MANY_ASK
 
     async def _subscribe(
         self, channel: Channel, topic: Topic, config: JoinConfig
@@ -374,7 +394,12 @@ class Joins:
         """Answer ok and let the channel in. Nothing here waits: no frame can come between."""
         peer = channel.peer
         channel.is_open = True
-        channel.room = self._hub.enter(topic, channel)
+        channel.room = self._hub.enter(
+            topic,
+            channel,
+            broadcasts=channel.hears_broadcasts,
+            presence=channel.hears_presence,
+        )
         peer.channels[channel.room.topic.wire_name] = channel
         self._stats.channels += 1
         self._stats.joins_total += 1
@@ -383,12 +408,14 @@ class Joins:
             self._stats.subscriptions += 1
         answer = payloads.joined(outcome.echoes if outcome else [])
         peer.send(frame.topic, "phx_reply", answer, join_ref=frame.join_ref, ref=frame.ref)
-        if config.presence_enabled:
+        if config.presence_enabled and channel.hears_presence:
             self._presence.send_state(channel)
         self._history.welcome(channel, replay)
         for notice in outcome.system if outcome else ():
             channel.push_system("postgres_changes", notice.status, notice.message)
         self._expiry.watch(channel)
+        if topic.private:
+            self._rights.opened(channel)
 
     def _new_key(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
@@ -396,11 +423,6 @@ class Joins:
 
 def _size(frame: ClientFrame) -> int:
     return len(frame.topic) + len(frame.payload)
-
-
-def _may_be_in(topic: Topic, claims: Claims) -> bool:
-    """Whether a role may be in a topic's room at all."""
-    return not topic.private or claims.role == _UNBOUND_ROLE
 
 
 class _RefusedError(Exception):

@@ -27,10 +27,12 @@ from tidewire.engine.lagging import Laggards
 from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.quota import MessageQuota
+from tidewire.engine.rights import Rights, policy_headers
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.engine.tasks import TaskSet
 from tidewire.ports.broker import Broker
+from tidewire.ports.channel_authorizer import ChannelAuthorizer
 from tidewire.ports.presence_store import PresenceStore
 from tidewire.ports.token_verifier import TokenVerifier
 from tidewire.ports.transport import Accept, Refusal, Transport, UpgradeRequest
@@ -69,11 +71,14 @@ class Node:
         presence_store: PresenceStore,
         verifier: TokenVerifier,
         history: History,
+        channel_authorizer: ChannelAuthorizer,
         clock: Clock,
         rng: random.Random,
         stats: Stats,
         limits: Limits,
         name: str = "",
+        private_only: bool = False,
+        policy_poll_s: float = 5.0,
     ) -> None:
         self.stats = stats
         self.limits = limits
@@ -101,9 +106,22 @@ class Node:
         self.laggards.set_presence(self.presence.send_state)
         self.quota = MessageQuota(limits.messages_per_s, clock, lambda: stats.broadcasts_total)
         self.broadcasts = Broadcasts(broker, stats, limits.payload_bytes_max)
+        self.rights = Rights(
+            channel_authorizer,
+            hub=self._hub,
+            presence=self.presence,
+            tasks=self._tasks,
+            stats=stats,
+            rng=rng,
+            shut_down=self._shut_down,
+            poll_s=policy_poll_s,
+            give_up_s=limits.join_timeout_s,
+        )
         self.joins = Joins(
             hub=self._hub,
             presence=self.presence,
+            rights=self.rights,
+            private_only=private_only,
             subscriptions=subscriptions,
             router=router,
             verifier=verifier,
@@ -150,11 +168,18 @@ class Node:
             raise
         except TokenError as error:
             return _refusal(401, codes.upgrade_refused(error))
+        headers = policy_headers(request.headers)
 
         def open_connection(transport: Transport) -> Connection:
             name = f"{self.name}.{next(self._numbers):x}"
             connection = Connection(
-                self, transport, serializer, name=name, claims=claims, token=token
+                self,
+                transport,
+                serializer,
+                name=name,
+                claims=claims,
+                token=token,
+                policy_headers=headers,
             )
             self._connections[name] = connection
             self._all_closed.clear()
@@ -184,6 +209,7 @@ class Node:
     async def run(self) -> None:
         """Do the rounds until cancelled: expiry, graces, half-open and idle peers."""
         next_slow_s = self._clock.monotonic_s()
+        self._tasks.spawn(self.rights.run(), "rights")
         try:
             while True:
                 await asyncio.sleep(_ROUND_S)
@@ -222,6 +248,9 @@ class Node:
         for connection in list(self._connections.values()):
             connection.transport.abort()
 
+    def _shut_down(self, channel: Channel, message: str) -> None:
+        self.joins.shut_down(channel, message)
+
     def _deliver(self, message: Message) -> None:
         """A broadcast from some node, this one included."""
         holders = self._history.note(message) if message.row_id else ()
@@ -230,9 +259,9 @@ class Node:
             return
         sender = self._connections.get(message.sender) if message.sender else None
         skip = sender.channels.get(room.topic.wire_name) if sender else None
-        room.audience.offer(broadcast_frame(room.topic.wire_name, message), skip)
+        room.offer_broadcast(broadcast_frame(room.topic.wire_name, message), skip)
         for channel in holders:
-            room.audience.withhold(channel)
+            room.withhold_broadcast(channel)
 
     def channels(self) -> Iterable[Channel]:
         """Every channel that is joined now."""

@@ -149,4 +149,4 @@ class Presence:
             return
         joins, leaves = ({key: tuple(of) for key, of in metas.items()} for metas in pending)
         payload = payloads.presence_diff(PresenceDiff(joins, leaves))
-        room.audience.offer(push_frame(room.topic.wire_name, "presence_diff", payload))
+        room.offer_presence(push_frame(room.topic.wire_name, "presence_diff", payload))

@@ -28,6 +28,9 @@ class Stats(msgspec.Struct):
         message_upkeep_failures_total: Times that messages could not be looked after.
         broadcasts_refused_total: Broadcasts dropped or refused.
         presence_total: Presence calls accepted.
+        pushes_unauthorized_total: Broadcasts and tracks that policies of private channels deny.
+        rights_asked_total: Times that somebody's rights on a private channel were asked for.
+        rights_lost_total: Channels closed because they may read less than before.
         changes_total: Row changes offered to at least one subscriber.
         transactions_total: Transactions routed.
         rows_judged_total: Row images that a row policy was asked about.
@@ -61,6 +64,9 @@ class Stats(msgspec.Struct):
     message_upkeep_failures_total: int = 0
     broadcasts_refused_total: int = 0
     presence_total: int = 0
+    pushes_unauthorized_total: int = 0
+    rights_asked_total: int = 0
+    rights_lost_total: int = 0
     changes_total: int = 0
     transactions_total: int = 0
     rows_judged_total: int = 0

@@ -11,6 +11,14 @@ TOO_MUCH_HELD = "ChannelRateLimitReached: The joins of this connection are too l
 TOO_MANY_USERS = "Too many connected users"
 RESTARTING = "RealtimeRestarting: Realtime is restarting, please standby"
 INITIALIZING = "InitializingProjectConnection: Realtime is initializing the project connection"
+NO_DATABASE = "Realtime was unable to connect to the project database"
+JOIN_NO_DATABASE = f"UnableToConnectToProject: {NO_DATABASE}"
+TOO_MANY_ASK = "IncreaseConnectionPool: Please increase your connection pool size"
+MISSING_PARTITION = "MissingPartition: Realtime was unable to find the expected messages partition"
+QUERY_WAS_CANCELLED = "Query was cancelled, please try again"
+QUERY_CANCELED = f"QueryCanceled: {QUERY_WAS_CANCELLED}"
+PRIVATE_ONLY = "PrivateOnly: This project only allows private channels"
+UNAUTHORIZED = "unauthorized"
 JOIN_CRASHED = "join crashed"
 TOKEN_REVOKED = "Token has been revoked"  # noqa: S105 - a message
 TENANT_NOT_FOUND = "Tenant not found"
@@ -37,7 +45,7 @@ def may_not_read(sub_topic: str) -> str:
 
 
 def may_no_longer_read(sub_topic: str) -> str:
-    """A new token takes the right to read a private channel away."""
+    """A new token or policy takes a right to read a private channel away."""
     return f"You no longer have permission to read from this Channel topic: {sub_topic}"
 
 
