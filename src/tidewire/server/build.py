@@ -18,6 +18,7 @@ from tidewire.adapters.memory.broker import MemoryBroker
 from tidewire.adapters.memory.presence_store import MemoryPresenceStore
 from tidewire.adapters.postgres.catalog import PostgresCatalog
 from tidewire.adapters.postgres.change_source import PostgresChangeSource
+from tidewire.adapters.postgres.channel_rights.authorizer import PostgresChannelAuthorizer
 from tidewire.adapters.postgres.checker import CheckerLogin
 from tidewire.adapters.postgres.embedded import EmbeddedPostgres
 from tidewire.adapters.postgres.embedded.databases import (
@@ -33,7 +34,7 @@ from tidewire.adapters.postgres.publication import enable_table
 from tidewire.adapters.postgres.revocations import PostgresRevocations
 from tidewire.adapters.postgres.row_security.authorizer import RowSecurityAuthorizer
 from tidewire.engine.audience import Audience, Fanout
-from tidewire.engine.change_router import ChangeRouter
+from tidewire.engine.change_router import DDL_PREFIX, ChangeRouter
 from tidewire.engine.database_broadcasts import FAILED_PREFIX, DatabaseBroadcasts
 from tidewire.engine.history import History
 from tidewire.engine.message_upkeep import MessageUpkeep
@@ -256,6 +257,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     )
     revocations = Revocations()
     verifier = RevocableVerifier(signatures, revocations)
+    rights = PostgresChannelAuthorizer(checker.url, grant_role=checker.grant_role)
     node = Node(
         fanout=fanout,
         subscriptions=subscriptions,
@@ -263,11 +265,14 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         broker=broker,
         presence_store=MemoryPresenceStore(),
         verifier=verifier,
+        channel_authorizer=rights,
         history=history,
         clock=clock,
         rng=rng,
         stats=stats,
         name="" if plan.is_only else f"{plan.name}-",
+        private_only=settings.channels.private_only,
+        policy_poll_s=settings.channels.policy_poll_s,
         limits=node_limits(settings.limits, drain_timeout_s=settings.server.drain_timeout_s),
     )
     revocation_store = PostgresRevocations(
@@ -282,6 +287,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         shut_down=node.joins.shut_down,
     )
     router.listen(REVOCATION_PREFIX, watch)
+    router.listen(DDL_PREFIX, node.rights)
     app = build_app(
         page=_page(settings, plan),
         routes=[
@@ -309,7 +315,13 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
             ("messages", upkeep.run),
         ],
         openers=[watch.load],
-        closers=[catalog.close, authorizer.close, revocation_store.close, messages.close],
+        closers=[
+            catalog.close,
+            authorizer.close,
+            rights.close,
+            revocation_store.close,
+            messages.close,
+        ],
     )
 
 

@@ -158,6 +158,24 @@ class ChangeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "send"
 
 
+class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is let into channels."""
+
+    private_only: Annotated[
+        bool, Meta(description="Whether only private channels may be joined.")
+    ] = False
+    policy_poll_s: Annotated[
+        float,
+        Meta(
+            ge=0.5,
+            le=300,
+            description="Seconds between looks at policies, grants and memberships while private "
+            "channels are open. What the change stream tells acts at once; memberships of roles, "
+            "and everything where event triggers cannot be had, act after this time at most.",
+        ),
+    ] = 5.0
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is logged, and how."""
 
@@ -221,6 +239,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     database: DatabaseSettings = DatabaseSettings()
     stream: StreamSettings = StreamSettings()
     changes: ChangeSettings = ChangeSettings()
+    channels: ChannelSettings = ChannelSettings()
     auth: AuthSettings = AuthSettings()
     broadcast: BroadcastSettings = BroadcastSettings()
     limits: LimitSettings = LimitSettings()

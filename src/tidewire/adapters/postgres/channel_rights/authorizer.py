@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from tidewire.adapters.postgres.channel_rights.gather import Gatherer
-from tidewire.adapters.postgres.channel_rights.session import RightsSession, tell_problem
+from tidewire.adapters.postgres.channel_rights.session import GrantRole, RightsSession, tell_problem
 from tidewire.adapters.postgres.channel_rights.statements import SESSION_SETTINGS
 from tidewire.adapters.postgres.query_session import (
     QuerySession,
@@ -17,6 +17,10 @@ from tidewire.adapters.postgres.query_session import (
 )
 from tidewire.core.errors import DatabaseUnavailableError
 from tidewire.ports.channel_authorizer import ChannelRights, Problem, RightsQuestion
+
+
+Dsn = str | Callable[[], Awaitable[str]]
+"""Where a database is, or what says so at each connecting."""
 
 
 class ChannelRightsLimits(msgspec.Struct, frozen=True):
@@ -47,19 +51,21 @@ class PostgresChannelAuthorizer:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: Dsn,
         *,
+        grant_role: GrantRole | None = None,
         limits: ChannelRightsLimits | None = None,
     ) -> None:
         """Connect on the first question.
 
         Args:
             dsn: Where the database is, by a user that may take the roles that tokens name.
+            grant_role: Tries to make that user a member of one more role.
             limits: Bounds.
         """
         self._limits = bounds = limits or ChannelRightsLimits()
-        self._together = RightsSession(self._session(dsn, "rights"))
-        self._apart = RightsSession(self._session(dsn, "rights apart"))
+        self._together = RightsSession(self._session(dsn, "rights"), grant_role)
+        self._apart = RightsSession(self._session(dsn, "rights apart"), grant_role)
         self._again = Gatherer(
             self._answer_apart, batch_max=1, waiting_max=bounds.waiting_max, interval_s=0.0
         )
@@ -71,7 +77,7 @@ class PostgresChannelAuthorizer:
             otherwise=self._again,
         )
 
-    def _session(self, dsn: str, name: str) -> QuerySession:
+    def _session(self, dsn: Dsn, name: str) -> QuerySession:
         return QuerySession(
             dsn,
             deadline_s=self._limits.deadline_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from tidewire.adapters.postgres.channel_rights import statements
 from tidewire.adapters.postgres.query_session import Connection, QuerySession, Row
@@ -13,6 +13,12 @@ logger = logging.getLogger(__name__)
 
 LOGGED_MAX = 10
 """Problems told in the log for one statement; the rest is counted."""
+
+ROLES_MAX = 1_000
+"""Roles remembered as seen; tokens name few."""
+
+GrantRole = Callable[[str], Awaitable[None]]
+"""Tries to make the session's user a member of a role; it may fail quietly."""
 
 _READS = {Right.READ_BROADCAST: "broadcast", Right.READ_PRESENCE: "presence"}
 _WRITES = {
@@ -29,8 +35,10 @@ _CHECK_VIOLATION = "23514"
 class RightsSession:
     """A session, and whether it has the function that tries rights."""
 
-    def __init__(self, session: QuerySession) -> None:
+    def __init__(self, session: QuerySession, grant_role: GrantRole | None = None) -> None:
         self._session = session
+        self._grant_role = grant_role
+        self._roles: set[str] = set()
         self._connection: Connection | None = None
 
     async def answer(self, questions: Sequence[RightsQuestion]) -> list[ChannelRights]:
@@ -42,6 +50,7 @@ class RightsSession:
         """
         async with self._session.connected() as connection:
             await self._prepare(connection)
+            await self._take_roles(connection, {question.role for question in questions})
             rows = await connection.fetch(
                 statements.CALL,
                 [question.topic for question in questions],
@@ -75,7 +84,21 @@ class RightsSession:
             await connection.fetch(statements.MAKE_DIRECT_PROBE)
         place = str(places[0]["place"]) if places else ""
         await connection.fetch(statements.make_function(place))
+        self._roles.clear()
         self._connection = connection
+
+    async def _take_roles(self, connection: Connection, roles: set[str]) -> None:
+        """See to it once that the session's user may take these roles."""
+        new = roles - self._roles
+        if not new:
+            return
+        rows = await connection.fetch(statements.MAY_TAKE, list(new))
+        for row in rows:
+            if not row["may_take"] and self._grant_role is not None:
+                await self._grant_role(row["role"])
+        if len(self._roles) >= ROLES_MAX:
+            self._roles.clear()
+        self._roles.update(row["role"] for row in rows)
 
     def _read(
         self, questions: Sequence[RightsQuestion], rows: Sequence[Row]

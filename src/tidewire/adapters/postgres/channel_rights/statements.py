@@ -35,6 +35,13 @@ where p.proname = 'tidewire_probe' and n.nspname in ('realtime', 'tidewire')
 order by n.nspname
 """
 
+MAY_TAKE = """
+select r.rolname::pg_catalog.text as role, pg_catalog.pg_has_role(session_user, r.oid,
+         case when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
+              then 'SET' else 'MEMBER' end) as may_take
+from pg_catalog.pg_roles r where r.rolname = any ($1)
+"""
+
 _BECOME = """
       perform pg_catalog.set_config('role', roles[number], true),
               pg_catalog.set_config('realtime.topic', topics[number], true),
@@ -171,7 +178,10 @@ select pg_catalog.concat_ws(
   (select pg_catalog.sum(pg_catalog.hashtextextended(
      pg_catalog.concat_ws(',', a.attnum, a.attname, a.attacl::text), 0))
    from pg_catalog.pg_attribute a
-   where a.attrelid = pg_catalog.to_regclass('realtime.messages') and a.attnum > 0),
+   where a.attnum > 0 and a.attrelid = (
+     select c.oid from pg_catalog.pg_class c
+     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'realtime' and c.relname = 'messages')),
   (select pg_catalog.sum(pg_catalog.hashtextextended(
      pg_catalog.concat_ws(',', r.oid, r.rolname, r.rolsuper, r.rolinherit, r.rolbypassrls), 0))
    from pg_catalog.pg_roles r),
