@@ -18,7 +18,6 @@ from tidewire.adapters.postgres.query_session import (
 from tidewire.core.errors import DatabaseUnavailableError
 from tidewire.ports.channel_authorizer import ChannelRights, Problem, RightsQuestion
 
-
 Dsn = str | Callable[[], Awaitable[str]]
 """Where a database is, or what says so at each connecting."""
 
