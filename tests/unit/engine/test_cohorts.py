@@ -115,6 +115,39 @@ async def test_who_left_is_nowhere() -> None:
     assert (ann.take(), len(cohorts), cohorts.audiences) == ([], 0, [])
 
 
+async def test_a_thousand_refreshed_tokens_cost_nobody_a_change() -> None:
+    """All refresh while changes flow, half with other claims; what both claims show comes once."""
+    authorizer = ScriptedAuthorizer()
+    authorizer.policies["anon", TRIPS] = ScriptedPolicy(
+        either_owns, oid=TRIPS, claims=frozenset({"sub", "org"})
+    )
+    house = House(catalog(TABLE), authorizer)
+    people = []
+    for number in range(1_000):
+        claims = {"sub": f"{number % 10}", "org": f"o{number}", "exp": 1}
+        people.append((*await house.join(ALL, claims=claims), number))
+    refreshing = iter(people)
+    judge = authorizer.judge
+
+    async def judge_while_some_refresh(questions: Any) -> Any:
+        for _, (receiver, outcome, number) in zip(range(20), refreshing, strict=False):
+            claims = {"sub": f"{number % 10}", "org": f"o{number}", "exp": 2}
+            if number % 2:
+                claims["org"] = f"p{number}"
+            house.subscriptions.refresh(receiver, outcome.group, claims)
+        return await judge(questions)
+
+    authorizer.judge = judge_while_some_refresh
+    for number in range(200):
+        status = b"%d" % (number % 10)
+        await house.router.receive([transaction(insert(FULL, b"%d" % number, status, b"a"))])
+    house.fanout.flush()
+    assert next(refreshing, None) is None
+    for receiver, _, number in people:
+        ids = [row["record"]["id"] for row in rows_of(receiver.take())]
+        assert ids == list(range(number % 10, 200, 10))
+
+
 # ------------------------------------------------------------ against a model
 
 
