@@ -126,7 +126,9 @@ class Guarded:
         self.size = len(wants)
         rule = rule_of(policy)
         self.new_keys = _union(w.group.cohorts.keys(rule) for w in wants if w.asks_about_new)
-        self.old_keys = _union(w.group.cohorts.keys(rule) for w in wants)
+        all_keys = _union(w.group.cohorts.keys(rule) for w in wants)
+        # One object where they are equal: whoever keeps an index of them makes one.
+        self.old_keys = self.new_keys if self.new_keys == all_keys else all_keys
         self._wants = wants
         self._tellings = _Tellings()
         self._by_sight: dict[tuple[Sight, Sight], dict[bytes, list[tuple[Telling, Audience]]]] = {}
