@@ -29,6 +29,7 @@ BENCHES = (
     "fanout",
     "heartbeats",
     "connect_join",
+    "token_refresh",
     "memory_idle",
     "loop_blocking",
     "slow_readers",

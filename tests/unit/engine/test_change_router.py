@@ -526,3 +526,45 @@ async def test_equal_entries_of_a_channel_share_one_id_in_the_frame() -> None:
     await house.send(insert(relation_of(table()), b"1", b"a", None))
     ((_, payload),) = receiver.take()
     assert sorted(payload["ids"]) == sorted(set(outcome.group.ids))
+
+
+class Listener:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes | None] = []
+
+    def on_message(self, content: bytes) -> None:
+        self.told.append(content)
+
+    def on_gap(self) -> None:
+        self.told.append(None)
+
+
+@pytest.mark.parametrize("is_subscribed", [True, False])
+async def test_messages_of_a_prefix_reach_who_listens_to_it_in_order(is_subscribed: bool) -> None:
+    house = House(catalog(table()))
+    if is_subscribed:
+        await house.join(ALL)
+    listener = Listener()
+    house.router.listen("tidewire.x", listener)
+    await house.send(
+        LogicalMessage("tidewire.x", b"1"),
+        LogicalMessage("tidewire.y", b"other"),
+        insert(relation_of(table()), b"7", b"paid", None),
+        LogicalMessage("tidewire.x", b"2"),
+    )
+    assert listener.told == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("is_subscribed", [True, False])
+async def test_a_gap_is_told_to_who_listens_to_messages(is_subscribed: bool) -> None:
+    house = House(catalog(table()))
+    if is_subscribed:
+        await house.join(ALL)
+    listener = Listener()
+    house.router.listen("tidewire.x", listener)
+    await house.router.on_live("epoch", is_new_epoch=False)
+    assert listener.told == [None]
+    await house.router.receive([transaction([], overflowed=True)])
+    assert listener.told == [None, None]
