@@ -566,5 +566,5 @@ async def test_a_gap_is_told_to_who_listens_to_messages(is_subscribed: bool) -> 
     house.router.listen("tidewire.x", listener)
     await house.router.on_live("epoch", is_new_epoch=False)
     assert listener.told == [None]
-    await house.router.receive([transaction([], overflowed=True)])
+    await house.router.receive([transaction(overflowed=True)])
     assert listener.told == [None, None]

@@ -128,7 +128,7 @@ async def test_a_revocation_that_is_rolled_back_never_was(
 async def test_a_database_without_the_table_says_so(any_database_url: str) -> None:
     store = PostgresRevocations(any_database_url, token_age_s_max=AGE_S)
     for call in (store.load(), store.find([1]), store.prune(), store.revoke(session_id="s")):
-        with pytest.raises(SetupError, match="realtime.revocations cannot be used"):
+        with pytest.raises(SetupError, match=r"realtime\.revocations cannot be used"):
             await call
     await store.close()
 
