@@ -12,7 +12,7 @@ import asyncpg
 from tests.support.postgres import PASSWORD
 from tests.support.stream import RecordingSink, SystemClock, make_source, streaming
 from tidewire.adapters.postgres.catalog import PostgresCatalog
-from tidewire.adapters.postgres.checker import checker_url
+from tidewire.adapters.postgres.checker import CheckerLogin
 from tidewire.adapters.postgres.row_security.authorizer import (
     RowSecurityAuthorizer,
     RowSecurityLimits,
@@ -44,9 +44,11 @@ class Court:
         return self._authorizer
 
     async def open(self) -> None:
-        own = await checker_url(self.url, password=PASSWORD)
-        assert own is not None
-        self._authorizer = RowSecurityAuthorizer(own, clock=SystemClock(), limits=self._limits)
+        login = CheckerLogin(self.url, password=PASSWORD)
+        assert "tidewire_check" in await login.url()
+        self._authorizer = RowSecurityAuthorizer(
+            login.url, clock=SystemClock(), grants=login, limits=self._limits
+        )
 
     async def close(self) -> None:
         await self.authorizer.close()
@@ -111,38 +113,61 @@ class Court:
 
     async def selected(
         self, table: str, claims: Claims, *, role: str = "authenticated", key: str = "id"
-    ) -> set[Any]:
-        """The keys of rows that a SELECT under role and claims shows, row by row if it raises."""
-        try:
-            return await self._select(f'select "{key}" from "{table}"', role, claims)
-        except asyncpg.PostgresError:
-            pass
-        seen: set[Any] = set()
-        for (value,) in await self.connection.fetch(f'select "{key}" from "{table}"'):
-            try:
-                seen |= await self._select(
-                    f'select "{key}" from "{table}" where "{key}" = $1', role, claims, value
-                )
-            except asyncpg.PostgresError:
-                continue
-        return seen
+    ) -> tuple[set[Any], bool]:
+        """The keys of rows that a SELECT under role and claims shows, row by row if it raises.
 
-    async def _select(self, query: str, role: str, claims: Claims, *arguments: Any) -> set[Any]:
+        Also whether it raised.
+        """
         transaction = self.connection.transaction()
         await transaction.start()
         try:
             await self.connection.execute(f'set local role "{role}"')
-            await self.connection.fetch(
-                """select set_config('request.jwt.claims', $1, true),
-                          set_config('request.jwt.claim.sub', $2, true),
-                          set_config('request.jwt.claim.role', $3, true)""",
-                json.dumps(claims),
-                _text(claims.get("sub")),
-                _text(claims.get("role")),
-            )
-            return {row[0] for row in await self.connection.fetch(query, *arguments)}
+            await self._claim(claims)
+            rows = await self.connection.fetch(f"select {quoted(key)} from {quoted(table)}")
+            return {row[0] for row in rows}, False
+        except asyncpg.PostgresError:
+            pass
         finally:
             await transaction.rollback()
+        return await self._selected_by_row(table, claims, role, key), True
+
+    async def _selected_by_row(self, table: str, claims: Claims, role: str, key: str) -> set[Any]:
+        """As `selected`, a row that raises left out.
+
+        The plan is made for somebody without claims: the planner itself tries stable functions,
+        and would raise for every row where the row's own policy does not.
+        """
+        rows = await self.connection.fetch(f"select {quoted(key)} from {quoted(table)}")
+        seen: set[Any] = set()
+        async with self.connection.transaction():
+            await self.connection.execute(
+                f"""set local role "{role}"; set local plan_cache_mode = force_generic_plan;
+                    prepare one as select from {quoted(table)} where {quoted(key)} = $1"""
+            )
+            await self._claim({})
+            await self.connection.execute("execute one(-1)")
+            await self._claim(claims)
+            for (value,) in rows:
+                try:
+                    async with self.connection.transaction():
+                        found = await self.connection.execute(f"execute one({value})")
+                except asyncpg.PostgresError:
+                    continue
+                if found == "SELECT 1":
+                    seen.add(value)
+            await self.connection.execute("deallocate one; reset role; reset plan_cache_mode")
+            await self._claim({})
+        return seen
+
+    async def _claim(self, claims: Claims) -> None:
+        await self.connection.fetch(
+            """select set_config('request.jwt.claims', $1, true),
+                      set_config('request.jwt.claim.sub', $2, true),
+                      set_config('request.jwt.claim.role', $3, true)""",
+            json.dumps(claims),
+            _text(claims.get("sub")),
+            _text(claims.get("role")),
+        )
 
 
 def question_of(
@@ -173,6 +198,10 @@ async def court_of(url: str, *, limits: RowSecurityLimits | None = None) -> Asyn
     finally:
         await court.close()
         await connection.close()
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _told(verdict: RowVerdict, key: bytes) -> bool | None:

@@ -29,8 +29,8 @@ def combine(policies: Iterable[Policy]) -> str | None:
     permissive = [policy.expression for policy in kept if policy.is_permissive]
     if not permissive:
         return None
-    parts = [_in_parentheses(" OR ", permissive)]
-    parts += [f"({policy.expression})" for policy in kept if not policy.is_permissive]
+    parts = [policy.expression for policy in kept if not policy.is_permissive]
+    parts.append(_in_parentheses(" OR ", permissive))
     return _in_parentheses(" AND ", parts)
 
 

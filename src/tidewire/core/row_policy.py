@@ -79,14 +79,15 @@ class RowPolicy:
         sets: The expression over columns and the relation of claims; "" when it cannot be written.
         columns: What of the row is handed over.
         key: The primary key; () when the stream does not carry it all.
-        hidden_schemas: Schemas that the expression may name and the role may not look into.
+        bound_schemas: All schemas that the expression names, if the role may not look into one of
+            them; then somebody else has to look the names up. Empty where the role can.
     """
 
     __slots__ = (
+        "bound_schemas",
         "claims",
         "columns",
         "expression",
-        "hidden_schemas",
         "kept",
         "key",
         "local",
@@ -111,7 +112,7 @@ class RowPolicy:
         sets: str = "",
         columns: tuple[PolicyColumn, ...] = (),
         key: tuple[PolicyColumn, ...] = (),
-        hidden_schemas: frozenset[str] = frozenset(),
+        bound_schemas: frozenset[str] = frozenset(),
     ) -> None:
         self.table_oid = table_oid
         self.role = role
@@ -124,7 +125,7 @@ class RowPolicy:
         self.sets = sets
         self.columns = columns
         self.key = key
-        self.hidden_schemas = hidden_schemas
+        self.bound_schemas = bound_schemas
 
     def says_the_same(self, other: RowPolicy) -> bool:
         """Whether every attribute is equal."""

@@ -202,7 +202,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         password=plan.checker_password,
         given=settings.database.checker_url,
     )
-    authorizer = RowSecurityAuthorizer(checker.url, clock=clock, grant_role=checker.grant_role)
+    authorizer = RowSecurityAuthorizer(checker.url, clock=clock, grants=checker)
     fanout = Fanout(asyncio.get_running_loop())
     subscriptions = Subscriptions(catalog, authorizer, lambda: Audience(fanout))
     broker = MemoryBroker()

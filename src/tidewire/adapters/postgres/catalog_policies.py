@@ -11,6 +11,7 @@ from tidewire.adapters.postgres.compare import TypeName
 from tidewire.adapters.postgres.query_session import Connection, Row
 from tidewire.core.catalog import Table, TableAccess, TableColumn, TypeInfo, TypeKind
 from tidewire.core.claim_functions import are_standard
+from tidewire.core.column_type import DOMAIN_DEPTH_MAX
 from tidewire.core.policy_combine import Policy, combine
 from tidewire.core.policy_tiers import PolicyFacts, PolicyPlan, plan_policy
 from tidewire.core.row_policy import VOLATILE_CLAIMS, PolicyColumn, RowPolicy
@@ -88,15 +89,14 @@ async def with_policies(
     if not bound:
         return dict(access)
     rows = await connection.fetch(queries.POLICIES, role, bound)
-    hidden = await connection.fetch(queries.HIDDEN_SCHEMAS, role)
-    hidden_schemas = frozenset(row["name"] for row in hidden)
+    schemas = {row["name"]: row["is_open"] for row in await connection.fetch(queries.SCHEMAS, role)}
     by_table = _by_table(rows)
     given = dict(access)
     for oid in bound:
         if oid not in context.tables:
             continue
         expression = combine(by_table.get(oid, ()))
-        policy = _policy(context, context.tables[oid], role, expression, hidden_schemas)
+        policy = _policy(context, context.tables[oid], role, expression, schemas)
         before = former.get(oid)
         if before is not None and before.policy is not None:
             policy = before.policy if before.policy.says_the_same(policy) else policy
@@ -117,7 +117,7 @@ def _policy(
     table: Table,
     role: str,
     expression: str | None,
-    hidden_schemas: frozenset[str],
+    schemas: Mapping[str, bool],
 ) -> RowPolicy:
     columns = {column.name: column for column in table.columns}
     facts = PolicyFacts(
@@ -139,7 +139,7 @@ def _policy(
         sets=plan.sets,
         columns=_policy_columns(context, read),
         key=_policy_columns(context, key),
-        hidden_schemas=_hidden(context, plan, read, hidden_schemas),
+        bound_schemas=_bound(context, plan, read, schemas),
     )
 
 
@@ -155,7 +155,7 @@ def _policy_columns(
                 column.name,
                 column.type_oid,
                 name.qualified,
-                as_array=name.has_array and info.kind is not TypeKind.ARRAY,
+                as_array=name.has_array and _is_flat(context.types, info),
                 delimiter=info.delimiter,
                 operator_schema=name.operator_schema,
             )
@@ -163,11 +163,22 @@ def _policy_columns(
     return tuple(found)
 
 
-def _hidden(
+def _is_flat(types: Mapping[int, TypeInfo], info: TypeInfo) -> bool:
+    """Whether an array of the type unfolds into its values: no array, nothing of several fields."""
+    for _ in range(DOMAIN_DEPTH_MAX):
+        if info.kind is not TypeKind.DOMAIN or info.base_oid not in types:
+            break
+        info = types[info.base_oid]
+    return info.kind not in (TypeKind.ARRAY, TypeKind.COMPOSITE, TypeKind.DOMAIN)
+
+
+def _bound(
     context: PolicyContext,
     plan: PolicyPlan,
     columns: Iterable[TableColumn],
-    hidden_schemas: frozenset[str],
+    schemas: Mapping[str, bool],
 ) -> frozenset[str]:
-    types = {context.type_names[column.type_oid].schema for column in columns}
-    return hidden_schemas & (plan.qualifiers | types)
+    """Schemas that are named, when the role may not look into one of them."""
+    named = plan.qualifiers | {context.type_names[column.type_oid].schema for column in columns}
+    present = frozenset(name for name in named if name in schemas)
+    return frozenset() if all(schemas[name] for name in present) else present

@@ -155,7 +155,9 @@ where c.relkind is distinct from 't'
 """
 
 # Which policies a role's SELECT meets. Source: `check_role_for_policy` in
-# src/backend/rewrite/rowsecurity.c: a policy's role counts with the rights of its members.
+# src/backend/rewrite/rowsecurity.c: a policy's role counts with the rights of its members. The
+# order is that in which PostgreSQL tries permissive policies, which matters when one raises:
+# `RelationBuildRowSecurity` puts each before the former ones.
 POLICIES = """
 select p.polrelid as oid, p.polpermissive as is_permissive,
        coalesce(pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'true') as expression
@@ -164,7 +166,7 @@ where r.rolname = $1 and p.polrelid = any($2::pg_catalog.oid[]) and p.polcmd in 
   and exists (
     select from pg_catalog.unnest(p.polroles) member
     where member = 0 or pg_catalog.pg_has_role(r.oid, member, 'USAGE'))
-order by p.polrelid, p.polname
+order by p.polrelid, p.polname desc
 """
 
 # Columns that a policy may name and the stream does not carry are told apart by name.
@@ -173,9 +175,10 @@ select a.attrelid as oid, a.attname as name from pg_catalog.pg_attribute a
 where a.attrelid = any($1::pg_catalog.oid[]) and a.attnum > 0 and not a.attisdropped
 """
 
-HIDDEN_SCHEMAS = """
-select n.nspname as name from pg_catalog.pg_namespace n, pg_catalog.pg_roles r
-where r.rolname = $1 and not pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
+SCHEMAS = """
+select n.nspname as name, pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE') as is_open
+from pg_catalog.pg_namespace n, pg_catalog.pg_roles r
+where r.rolname = $1
 """
 
 CLAIM_FUNCTIONS = """

@@ -54,8 +54,26 @@ class CheckerLogin:
 
     async def grant_role(self, role: str) -> None:
         """Let the login take one more role, where that may be allowed."""
-        if not self._given:
-            await grant_role(self._url, role)
+        await self._grant("grant %I to %I", role)
+
+    async def grant_schema(self, schema: str) -> None:
+        """Let the login look into one more schema, where that may be allowed."""
+        await self._grant("grant usage on schema %I to %I", schema)
+
+    async def _grant(self, form: str, name: str) -> None:
+        if self._given:
+            return
+        try:
+            async with connection_to(self._url) as connection:
+                statement: str = await connection.fetchval(
+                    "select pg_catalog.format($1, $2::text, $3::text)", form, name, CHECKER
+                )
+                await connection.execute(statement)
+        except (RealtimeError, *DRIVER_ERRORS) as error:
+            logger.warning(
+                "the login that judges rows cannot be given a right",
+                extra={"right": name, "login": CHECKER, "reason": type(error).__name__},
+            )
 
 
 async def checker_url(url: str, *, password: str) -> str | None:
@@ -84,21 +102,6 @@ async def checker_url(url: str, *, password: str) -> str | None:
     except (RealtimeError, *DRIVER_ERRORS) as error:
         logger.info("no login of its own to judge rows", extra={"reason": type(error).__name__})
         return None
-
-
-async def grant_role(url: str, role: str) -> None:
-    """Let our own login take one more role, where the user of `url` may allow that."""
-    try:
-        async with connection_to(url) as connection:
-            statement: str = await connection.fetchval(
-                "select pg_catalog.format('grant %I to %I', $1::text, $2::text)", role, CHECKER
-            )
-            await connection.execute(statement)
-    except (RealtimeError, *DRIVER_ERRORS) as error:
-        logger.warning(
-            "a role cannot be granted to the login that judges rows",
-            extra={"role": role, "login": CHECKER, "reason": type(error).__name__},
-        )
 
 
 async def _gets_in(url: str) -> bool:

@@ -15,7 +15,7 @@ from tidewire.adapters.postgres.row_security.judge import Found, Judge
 from tidewire.adapters.postgres.row_security.local import NOBODY, LocalIndexes
 from tidewire.adapters.postgres.row_security.session import (
     SESSION_SETTINGS,
-    GrantRole,
+    Grants,
     JudgingSession,
 )
 from tidewire.adapters.postgres.row_security.stats import RowSecurityStats
@@ -58,7 +58,7 @@ class RowSecurityAuthorizer:
         dsn: str | Callable[[], Awaitable[str]],
         *,
         clock: Clock,
-        grant_role: GrantRole | None = None,
+        grants: Grants | None = None,
         limits: RowSecurityLimits | None = None,
     ) -> None:
         """Connect on the first question that needs it.
@@ -67,7 +67,7 @@ class RowSecurityAuthorizer:
             dsn: Where the database is, or what says so at each connecting, by a user that may
                 take the roles that tokens name and, best, may do nothing else.
             clock: Measures how long somebody is kept out.
-            grant_role: Tries to make that user a member of one more role.
+            grants: Tries to give that user what it lacks.
             limits: Bounds.
         """
         self.stats = RowSecurityStats()
@@ -84,7 +84,7 @@ class RowSecurityAuthorizer:
                     name="tidewire row security",
                     settings=SESSION_SETTINGS,
                 ),
-                grant_role or _grant_nothing,
+                grants,
             )
             for _ in range(self._limits.sessions)
         ]
@@ -166,7 +166,7 @@ class RowSecurityAuthorizer:
             outcome.failed |= held
             asked -= held
         layout = self._layouts.of(question)
-        tier = Tier.SETS if policy.sets else Tier.LOOP
+        tier = Tier.SETS if policy.sets and not policy.bound_schemas else Tier.LOOP
         places = layout.columns if policy.tier is not Tier.BY_KEY else None
         values = None if places is None else values_at(question, places)
         if values is None:
@@ -216,7 +216,3 @@ class RowSecurityAuthorizer:
                 self.stats.closed_total += len(pending.keys)
                 found[pending.place].failed |= pending.keys
         return visible
-
-
-async def _grant_nothing(role: str) -> None:
-    del role

@@ -12,8 +12,9 @@ from tidewire.adapters.postgres.query_session import Row, StatementError, Statem
 from tidewire.adapters.postgres.row_security.circuit import Circuit
 from tidewire.adapters.postgres.row_security.images import array_literal
 from tidewire.adapters.postgres.row_security.jobs import Job, Pending
-from tidewire.adapters.postgres.row_security.session import JudgingSession, RoleRefusedError
+from tidewire.adapters.postgres.row_security.session import BOUND, JudgingSession, RightRefusedError
 from tidewire.adapters.postgres.row_security.statements import (
+    bound_functions,
     by_key_function,
     loop_function,
     sets_function,
@@ -117,17 +118,21 @@ class Judge:
         except UnicodeDecodeError as error:
             raise StatementError("a value is no UTF-8") from error
 
+        is_bound = bool(policy.bound_schemas) and job.tier is Tier.LOOP
+        kind = BOUND if is_bound else job.tier.value
+
         def make(name: str) -> str:
             if job.tier is Tier.BY_KEY:
                 qualified = f"{quote_identifier(table.schema)}.{quote_identifier(table.name)}"
                 return by_key_function(name, policy, qualified)
-            function = sets_function if job.tier is Tier.SETS else loop_function
-            return function(name, policy)
+            if job.tier is Tier.SETS:
+                return sets_function(name, policy)
+            return (bound_functions if kind == BOUND else loop_function)(name, policy)
 
         self._stats.queries_total += 1
         return await self._session.call(
             policy,
-            job.tier.value,
+            kind,
             make,
             claims=[key.decode() for key in job.keys],
             columns=columns,
@@ -136,8 +141,8 @@ class Judge:
 
     def _after_error(self, job: Job, error: StatementError) -> list[Job]:
         """What to try instead; nothing when the job has failed."""
-        if isinstance(error, RoleRefusedError):
-            self._tell("a role cannot be taken", job.policy, error)
+        if isinstance(error, RightRefusedError):
+            self._tell("a right is missing", job.policy, error)
             return []
         if job.tier is Tier.SETS:
             return [job.as_loop()]
@@ -197,6 +202,6 @@ class Judge:
 
 def _kind(error: StatementError) -> str:
     """The reason without row data: PostgreSQL's messages may quote values."""
-    if isinstance(error, RoleRefusedError):
+    if isinstance(error, RightRefusedError):
         return str(error)
     return type(error.__cause__ or error).__name__

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from tidewire.adapters.postgres.query_session import Connection, QuerySession, Row, StatementError
 from tidewire.adapters.postgres.row_security.statements import CALL
@@ -26,7 +27,17 @@ SESSION_SETTINGS = {
     "check_function_bodies": "off",
     "standard_conforming_strings": "on",
     "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
 }
+BOUND = "bound"
+"""The kind of function that is never committed."""
+
+_PASSING = '"tidewire passing"'
+Arguments = tuple[str, Sequence[str], Sequence[str], int, str, int]
+_MAY_LOOK = """
+select pg_catalog.has_schema_privilege(session_user, n.oid, 'USAGE')
+from pg_catalog.pg_namespace n where n.nspname = $1
+"""
 _MAY_TAKE = """
 select pg_catalog.pg_has_role(session_user, r.oid,
          case when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 160000
@@ -34,20 +45,30 @@ select pg_catalog.pg_has_role(session_user, r.oid,
 from pg_catalog.pg_roles r where r.rolname = $1
 """
 
-GrantRole = Callable[[str], Awaitable[None]]
-"""Tries to make the session's user a member of a role; it may fail quietly."""
+
+class Grants(Protocol):
+    """Tries to give the session's user what it lacks; may fail quietly."""
+
+    async def grant_role(self, role: str) -> None:
+        """Let it take a role."""
+        ...
+
+    async def grant_schema(self, schema: str) -> None:
+        """Let it look into a schema."""
+        ...
 
 
-class RoleRefusedError(StatementError):
-    """The session's user may not take a role."""
+class RightRefusedError(StatementError):
+    """The session's user lacks a right, and it could not be given."""
 
 
 class JudgingSession:
     """A session, its functions, and the roles that it was seen to be able to take."""
 
-    def __init__(self, session: QuerySession, grant_role: GrantRole) -> None:
+    def __init__(self, session: QuerySession, grants: Grants | None) -> None:
         self._session = session
-        self._grant_role = grant_role
+        self._grants = grants
+        self._schemas: set[str] = set()
         self._connection: Connection | None = None
         self._functions: dict[tuple[RowPolicy, str], str] = {}
         self._roles: set[str] = set()
@@ -77,23 +98,19 @@ class JudgingSession:
 
         Raises:
             DatabaseUnavailableError: No answer within the deadline.
-            StatementError: It was refused, or `RoleRefusedError`.
+            StatementError: It was refused, or `RightRefusedError`.
         """
         async with self._session.connected() as connection:
-            await self._prepare(connection, policy.role)
+            await self._prepare(connection, policy)
+            arguments = (policy.role, claims, columns, rows, self._path, BUDGET_ROWS)
+            if kind == BOUND:
+                return await _call_uncommitted(connection, make(_PASSING), arguments)
             name = self._functions.get((policy, kind))
             if name is None:
                 name = await self._make(connection, make)
+                await _plan(connection, name, arguments)
                 self._functions[policy, kind] = name
-            return await connection.fetch(
-                CALL.format(name=name),
-                policy.role,
-                claims,
-                columns,
-                rows,
-                self._path,
-                BUDGET_ROWS,
-            )
+            return await connection.fetch(CALL.format(name=name), *arguments)
 
     async def visible(self, xids: Sequence[int]) -> set[int]:
         """Which of these transactions, by 32-bit id, this database shows to new queries.
@@ -109,20 +126,33 @@ class JudgingSession:
         """Close the connection."""
         await self._session.close()
 
-    async def _prepare(self, connection: Connection, role: str) -> None:
+    async def _prepare(self, connection: Connection, policy: RowPolicy) -> None:
+        """See that the session has what a policy needs.
+
+        Raises:
+            RightRefusedError: It has not, and it cannot be given.
+        """
         if connection is not self._connection:
             self._functions.clear()
             self._roles.clear()
+            self._schemas.clear()
             self._made = 0
             self._path = _with_catalog_first(await connection.fetchval("show search_path"))
             self._connection = connection
-        if role in self._roles:
-            return
-        if not await connection.fetchval(_MAY_TAKE, role):
-            await self._grant_role(role)
-            if not await connection.fetchval(_MAY_TAKE, role):
-                raise RoleRefusedError(f"the checking user may not take the role {role}")
-        self._roles.add(role)
+        if policy.role not in self._roles:
+            if not await connection.fetchval(_MAY_TAKE, policy.role):
+                if self._grants is not None:
+                    await self._grants.grant_role(policy.role)
+                if not await connection.fetchval(_MAY_TAKE, policy.role):
+                    raise RightRefusedError(f"no right to take the role {policy.role}")
+            self._roles.add(policy.role)
+        for schema in policy.bound_schemas - self._schemas:
+            if not await connection.fetchval(_MAY_LOOK, schema):
+                if self._grants is not None:
+                    await self._grants.grant_schema(schema)
+                if not await connection.fetchval(_MAY_LOOK, schema):
+                    raise RightRefusedError(f"no USAGE on the schema {schema}")
+            self._schemas.add(schema)
 
     async def _make(self, connection: Connection, make: Callable[[str], str]) -> str:
         if self._made >= FUNCTIONS_MAX:
@@ -134,6 +164,25 @@ class JudgingSession:
         name = f'"tidewire {next(self._numbers)}"'
         await _write(connection, make(name))
         return name
+
+
+async def _call_uncommitted(
+    connection: Connection, functions: str, arguments: Arguments
+) -> Sequence[Row]:
+    """Make functions, call the main one and take everything back."""
+    try:
+        await connection.execute(f"begin read write; {functions}; set transaction read only")
+        await _plan(connection, _PASSING, arguments)
+        return await connection.fetch(CALL.format(name=_PASSING), *arguments)
+    finally:
+        await connection.execute("rollback")
+
+
+async def _plan(connection: Connection, name: str, arguments: Arguments) -> None:
+    """Have a function's statement planned, for nobody and no rows."""
+    role, _, columns, _, path, budget = arguments
+    nothing = ["{}"] * len(columns)
+    await connection.fetch(CALL.format(name=name), role, ["{}"], nothing, 0, path, budget)
 
 
 async def _write(connection: Connection, statement: str) -> None:

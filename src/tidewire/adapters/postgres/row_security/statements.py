@@ -47,13 +47,16 @@ _BECOME = """
         'request.jwt.claim.role', coalesce("~claim" ->> 'role', ''), true);
 """
 # A policy may call what changes settings, so they are made anew for each viewer. A failed block
-# takes its changes back by itself.
+# takes its changes back by itself. One statement serves all rows and single ones, so that its plan
+# can be made beforehand, for nobody: the planner tries stable functions, and with somebody's bad
+# claim it would raise where the policy itself does not.
 _LOOP = """
 #variable_conflict use_column
 declare
   "~set" pg_catalog.text;
   "~claim" pg_catalog.jsonb;
-  "~row" pg_catalog.int4;
+  "~from" pg_catalog.int4;
+  "~to" pg_catalog.int4;
   "~one" pg_catalog.int4[];
 {variables}
 begin
@@ -62,26 +65,27 @@ begin
     "~key" := "~number";
     "~seen" := null;
     "~failed" := null;
-    begin
+    "~from" := 1;
+    "~to" := "~rows";
+    loop
+      begin
 {become}
-      {all_rows}
-    exception when others then
-      "~seen" := null;
-      for "~row" in 1 .. "~rows" loop
+        {select}
+        "~seen" := "~seen" || "~one";
+        "~from" := "~to" + 1;
+      exception when others then
         "~budget" := "~budget" - 1;
-        if "~budget" < 0 then
-          "~failed" := "~failed" || "~row";
-          continue;
+        if "~from" >= "~to" then
+          "~failed" := "~failed" || "~from";
+          "~from" := "~from" + 1;
+        elsif "~budget" < 0 then
+          "~failed" := "~failed" || array(select pg_catalog.generate_series("~from", "~to"));
+          "~from" := "~to" + 1;
         end if;
-        begin
-{become}
-          {one_row}
-          "~seen" := "~seen" || "~one";
-        exception when others then
-          "~failed" := "~failed" || "~row";
-        end;
-      end loop;
-    end;
+      end;
+      exit when "~from" > "~rows";
+      "~to" := case when "~budget" < 0 then "~rows" else "~from" end;
+    end loop;
     if "~seen" is not null or "~failed" is not null then
       return next;
     end if;
@@ -92,6 +96,8 @@ _SETS = """
 #variable_conflict use_column
 declare
   "~set" pg_catalog.text;
+  "~from" pg_catalog.int4 := 1;
+  "~to" pg_catalog.int4 := "~rows";
 {variables}
 begin
 {assignments}
@@ -125,10 +131,39 @@ def loop_function(name: str, policy: RowPolicy) -> str:
             variables=_variables(policy.columns),
             assignments=_assignments(policy.columns),
             become=_BECOME,
-            all_rows=_select("~seen", policy, is_single=False),
-            one_row=_select("~one", policy, is_single=True),
+            select=_select(policy),
         ),
     )
+
+
+def bound_functions(name: str, policy: RowPolicy) -> str:
+    """As `loop_function`, for a policy that names schemas into which its role may not look.
+
+    A policy is kept parsed, so PostgreSQL never looks its names up again, and it may call what its
+    role could not name. The same is done here: a function with a body of standard SQL is parsed
+    once, by the session's own user, and run by the role. It depends on what it names, which would
+    stand in the way of whoever drops that; so it must never be committed.
+    """
+    rows = _bound_name(name)
+    alias = quote_identifier(policy.table_name)
+    source = _source(policy.columns, alias, is_bound=True)
+    bound = (
+        f"create function pg_temp.{rows}"  # noqa: S608 - the policy is code
+        '("~columns" text[], "~from" int4, "~to" int4) returns int4[] language sql begin atomic '
+        f'select pg_catalog.array_agg("~o"::pg_catalog.int4) from {source} '
+        f"where {policy.expression}; end"
+    )
+    loop = _LOOP.format(
+        variables="",
+        assignments="",
+        become=_BECOME,
+        select=f'"~one" := pg_temp.{rows}("~columns", "~from", "~to");',
+    )
+    return f"{bound}; {_function(name, loop)}"
+
+
+def _bound_name(name: str) -> str:
+    return f'{name[:-1]} rows"'
 
 
 def sets_function(name: str, policy: RowPolicy) -> str:
@@ -161,8 +196,7 @@ def by_key_function(name: str, policy: RowPolicy, table: str) -> str:
             variables=_variables(policy.key),
             assignments=_assignments(policy.key),
             become=_BECOME,
-            all_rows=_select_by_key("~seen", policy, table, is_single=False),
-            one_row=_select_by_key("~one", policy, table, is_single=True),
+            select=_select_by_key(policy, table),
         ),
     )
 
@@ -191,12 +225,13 @@ def _list_type(column: PolicyColumn) -> str:
     return f"{column.type_name if column.as_array else 'pg_catalog.text'}[]"
 
 
-def _source(columns: Sequence[PolicyColumn], alias: str, *, is_single: bool = False) -> str:
-    """The rows as a relation under the table's name; `"~o"` is their number."""
-    part = '["~row":"~row"]' if is_single else ""
-    lists = [f'pg_catalog.unnest("~v{place}"{part})' for place in range(1, len(columns) + 1)]
-    span = '"~row", "~row"' if is_single else '1, "~rows"'
-    lists.append(f"pg_catalog.generate_series({span})")
+def _source(columns: Sequence[PolicyColumn], alias: str, *, is_bound: bool = False) -> str:
+    """Rows ``"~from"`` to ``"~to"`` as a relation; `"~o"` is their number."""
+    lists: list[str] = []
+    for place, column in enumerate(columns, 1):
+        values = f'(("~columns"[{place}])::{_list_type(column)})' if is_bound else f'"~v{place}"'
+        lists.append(f'pg_catalog.unnest({values}["~from":"~to"])')
+    lists.append('pg_catalog.generate_series("~from", "~to")')
     raw = [f'"~x{place}"' for place in range(1, len(columns) + 1)]
     shown = ['"~o"']
     for column, given in zip(columns, raw, strict=True):
@@ -209,16 +244,16 @@ def _source(columns: Sequence[PolicyColumn], alias: str, *, is_single: bool = Fa
     )
 
 
-def _select(into: str, policy: RowPolicy, *, is_single: bool) -> str:
-    source = _source(policy.columns, quote_identifier(policy.table_name), is_single=is_single)
+def _select(policy: RowPolicy) -> str:
+    source = _source(policy.columns, quote_identifier(policy.table_name))
     return (
-        f'select pg_catalog.array_agg("~o"::pg_catalog.int4) into "{into}" '  # noqa: S608 - the policy is code
+        'select pg_catalog.array_agg("~o"::pg_catalog.int4) into "~one" '  # noqa: S608 - the policy is code
         f"from {source} where {policy.expression};"
     )
 
 
-def _select_by_key(into: str, policy: RowPolicy, table: str, *, is_single: bool) -> str:
-    source = _source(policy.key, '"~k"', is_single=is_single)
+def _select_by_key(policy: RowPolicy, table: str) -> str:
+    source = _source(policy.key, '"~k"')
     conditions: list[str] = []
     for column in policy.key:
         schema = column.operator_schema
@@ -226,6 +261,6 @@ def _select_by_key(into: str, policy: RowPolicy, table: str, *, is_single: bool)
         name = quote_identifier(column.name)
         conditions.append(f'"~table".{name} {equals} "~k".{name}')
     return (
-        f'select pg_catalog.array_agg("~o"::pg_catalog.int4) into "{into}" '  # noqa: S608 - as above
+        'select pg_catalog.array_agg("~o"::pg_catalog.int4) into "~one" '  # noqa: S608 - as above
         f'from {source} join {table} as "~table" on {" and ".join(conditions)};'
     )
