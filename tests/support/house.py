@@ -19,6 +19,7 @@ from tidewire.engine.connection import Connection
 from tidewire.engine.history import History
 from tidewire.engine.limits import Limits
 from tidewire.engine.node import Node
+from tidewire.engine.persistence import Persistence
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import SubscribeOutcome, SystemNotice
 from tidewire.ports.message_store import MessageStore
@@ -133,8 +134,10 @@ class House:
         self.router = FakeRouter()
         self.fanout = Fanout(asyncio.get_running_loop())
         self.broker = MemoryBroker()
+        self.store = store or MemoryMessageStore(self.clock)
+        self.persistence = Persistence(self.store, self.clock, self.stats)
         self.history = History(
-            store or MemoryMessageStore(self.clock),
+            self.store,
             self.clock,
             self.stats,
             replay_max=25,
@@ -146,6 +149,7 @@ class House:
             router=self.router,  # pyright: ignore[reportArgumentType] - a fake
             broker=self.broker,
             presence_store=MemoryPresenceStore(),
+            persistence=self.persistence,
             channel_authorizer=self.rules,
             private_only=private_only,
             policy_poll_s=0.05,

@@ -124,6 +124,8 @@ class History:
                 given.add(stored.id)
                 _give_again(channel, room, stored)
             self._stats.replayed_total += len(replay.messages)
+        if not channel.hears_broadcasts:
+            return
         late = [*self._late_of(room.key), *(replay.backlog if replay is not None else ())]
         for message in late:
             if message.row_id not in given:

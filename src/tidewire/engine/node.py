@@ -25,6 +25,7 @@ from tidewire.engine.hub import Hub
 from tidewire.engine.join import Joins
 from tidewire.engine.lagging import Laggards
 from tidewire.engine.limits import Limits
+from tidewire.engine.persistence import Persistence
 from tidewire.engine.presence import Presence
 from tidewire.engine.quota import MessageQuota
 from tidewire.engine.rights import Rights, policy_headers
@@ -71,6 +72,7 @@ class Node:
         presence_store: PresenceStore,
         verifier: TokenVerifier,
         history: History,
+        persistence: Persistence,
         channel_authorizer: ChannelAuthorizer,
         clock: Clock,
         rng: random.Random,
@@ -105,7 +107,9 @@ class Node:
         )
         self.laggards.set_presence(self.presence.send_state)
         self.quota = MessageQuota(limits.messages_per_s, clock, lambda: stats.broadcasts_total)
-        self.broadcasts = Broadcasts(broker, stats, limits.payload_bytes_max)
+        self.broadcasts = Broadcasts(
+            broker, stats, persistence, payload_bytes_max=limits.payload_bytes_max
+        )
         self.rights = Rights(
             channel_authorizer,
             hub=self._hub,
@@ -225,6 +229,7 @@ class Node:
                     self._check_idle()
         finally:
             await self._tasks.close()
+            await self.broadcasts.close()
 
     async def drain(self) -> None:
         """Let nobody in, tell every client to come back elsewhere or later, and wait for them.

@@ -18,7 +18,7 @@ from tidewire.core.clock import Clock
 from tidewire.core.errors import InvalidPersistenceError
 from tidewire.core.message import PayloadEncoding
 from tidewire.core.topic import Topic
-from tidewire.engine.rest_broadcast import Outcome, RestBroadcasts
+from tidewire.engine.rest_broadcast import Outcome, RestBroadcasts, SingleBroadcast
 from tidewire.http.authenticate import authenticate
 from tidewire.http.responses import CORS_HEADERS, json_response
 from tidewire.ports.token_verifier import TokenVerifier
@@ -77,7 +77,7 @@ class _Routes:
             return json_response({"message": "The body is not a JSON object"}, status=400)
         if isinstance(entries, InvalidBatch):
             return json_response({"errors": entries.errors}, status=422)
-        return _answer(await self._broadcasts.send_batch(entries, claims, _kept_headers(request)))
+        return _answer(await self._broadcasts.send_batch(entries, claims, request.headers))
 
     async def single(self, request: Request) -> Response:
         claims = await authenticate(request, self._verifier, self._clock)
@@ -94,27 +94,25 @@ class _Routes:
         topic = self._broadcasts.topic(sub_topic, private=private)
         if topic is None:
             return json_response({"errors": {"topic": [BLANK]}}, status=422)
-        errors = self._errors_of(request, topic, body)
-        if errors:
-            return json_response({"errors": errors}, status=422)
-        return _answer(
-            await self._broadcasts.send_one(
-                topic, event, body, encoding, claims=claims, headers=_kept_headers(request)
-            )
-        )
-
-    def _errors_of(self, request: Request, topic: Topic, body: bytes) -> dict[str, list[str]]:
-        errors: dict[str, list[str]] = {}
+        wish = _wish(request, topic)
+        errors = {"persist": [wish]} if isinstance(wish, str) else {}
         if len(body) > self._broadcasts.payload_bytes_max:
             errors["payload"] = [TOO_LARGE]
-        try:
-            ttl_s = ttl_of_query(request.query_params)
-        except InvalidPersistenceError as error:
-            errors["persist"] = [error.code]
-        else:
-            if ttl_s is not None and not topic.private:
-                errors["persist"] = [_PRIVATE_ONLY]
-        return errors
+        if errors or isinstance(wish, str):
+            return json_response({"errors": errors}, status=422)
+        message = SingleBroadcast(topic, event, body, encoding, wish)
+        return _answer(
+            await self._broadcasts.send_one(message, claims=claims, headers=request.headers)
+        )
+
+
+def _wish(request: Request, topic: Topic) -> int | str | None:
+    """For how long the message is to be kept, or why it cannot be."""
+    try:
+        ttl_s = ttl_of_query(request.query_params)
+    except InvalidPersistenceError as error:
+        return error.code
+    return ttl_s if ttl_s is None or topic.private else _PRIVATE_ONLY
 
 
 def _answer(outcome: Outcome) -> Response:
@@ -171,8 +169,3 @@ def _names(request: Request) -> tuple[str, str]:
         return unquote_to_bytes(segments[0]).decode(), unquote_to_bytes(segments[2]).decode()
     except UnicodeDecodeError:
         raise HTTPException(400, "The path is not UTF-8") from None
-
-
-def _kept_headers(request: Request) -> dict[str, str]:
-    """What policies may read as `request.headers`. Source: wire specification 7.4."""
-    return dict(request.headers)

@@ -39,6 +39,7 @@ from tidewire.engine.database_broadcasts import FAILED_PREFIX, DatabaseBroadcast
 from tidewire.engine.history import History
 from tidewire.engine.message_upkeep import MessageUpkeep
 from tidewire.engine.node import Node
+from tidewire.engine.persistence import Persistence
 from tidewire.engine.rest_broadcast import RestBroadcasts
 from tidewire.engine.revocation_watch import PREFIX as REVOCATION_PREFIX
 from tidewire.engine.revocation_watch import RevocationWatch
@@ -234,6 +235,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         broadcasts=database_broadcasts,
     )
     router.listen(FAILED_PREFIX, database_broadcasts)
+    persistence = Persistence(messages, clock, stats)
     upkeep = MessageUpkeep(
         messages,
         stats,
@@ -267,6 +269,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         verifier=verifier,
         channel_authorizer=rights,
         history=history,
+        persistence=persistence,
         clock=clock,
         rng=rng,
         stats=stats,
@@ -288,11 +291,14 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
     )
     router.listen(REVOCATION_PREFIX, watch)
     router.listen(DDL_PREFIX, node.rights)
+    rest_broadcasts = RestBroadcasts(
+        broker, stats, node.quota, rights, persistence, payload_bytes_max=payload_bytes_max
+    )
     app = build_app(
         page=_page(settings, plan),
         routes=[
             *broadcast_routes(
-                RestBroadcasts(broker, stats, node.quota, payload_bytes_max=payload_bytes_max),
+                rest_broadcasts,
                 verifier,
                 clock,
             ),
@@ -313,6 +319,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
             ("stream", lambda: source.run(router)),
             ("engine", node.run),
             ("messages", upkeep.run),
+            ("persistence", persistence.run),
         ],
         openers=[watch.load],
         closers=[
@@ -321,6 +328,7 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
             rights.close,
             revocation_store.close,
             messages.close,
+            rest_broadcasts.close,
         ],
     )
 

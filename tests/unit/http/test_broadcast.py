@@ -1,7 +1,8 @@
 """The routes of broadcasts, without a socket. Source: wire specification 4.7, 4.8."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +14,15 @@ from hypothesis import strategies as st
 from tests.support.clock import ManualClock
 from tidewire.adapters.jwt.sign import sign_token
 from tidewire.adapters.jwt.verifier import JwtVerifier
-from tidewire.core.errors import BrokerUnavailableError
+from tidewire.adapters.memory.channel_rules import MemoryChannelRules
+from tidewire.adapters.memory.message_store import MemoryMessageStore
+from tidewire.core.errors import (
+    BrokerUnavailableError,
+    DatabaseUnavailableError,
+    LimitReachedError,
+)
 from tidewire.core.message import Message, PayloadEncoding
+from tidewire.engine.persistence import Persistence
 from tidewire.engine.quota import MessageQuota
 from tidewire.engine.rest_broadcast import RestBroadcasts
 from tidewire.engine.stats import Stats
@@ -22,6 +30,13 @@ from tidewire.http import broadcast
 from tidewire.http.app import build_app
 from tidewire.http.broadcast import broadcast_routes
 from tidewire.http.page import PageConfig
+from tidewire.ports.channel_authorizer import (
+    ALL_RIGHTS,
+    ChannelRights,
+    Problem,
+    Right,
+    RightsQuestion,
+)
 
 SECRET = "a-secret-of-at-least-thirty-two-bytes"
 BATCH = "/realtime/v1/api/broadcast"
@@ -52,12 +67,20 @@ class Desk:
         self.broker = Broker()
         self.stats = Stats()
         self.quota = MessageQuota(per_s, self.clock, lambda: self.stats.broadcasts_total)
-        broadcasts = RestBroadcasts(
-            self.broker, self.stats, self.quota, payload_bytes_max=payload_bytes_max
+        self.rules = MemoryChannelRules()
+        self.store = MemoryMessageStore(self.clock)
+        self.persistence = Persistence(self.store, self.clock, self.stats)
+        self.broadcasts = RestBroadcasts(
+            self.broker,
+            self.stats,
+            self.quota,
+            self.rules,
+            self.persistence,
+            payload_bytes_max=payload_bytes_max,
         )
         self.app = build_app(
             page=PageConfig("", "", ""),
-            routes=broadcast_routes(broadcasts, JwtVerifier(SECRET), self.clock),
+            routes=broadcast_routes(self.broadcasts, JwtVerifier(SECRET), self.clock),
         )
         self.http = self.client("anon")
 
@@ -252,6 +275,99 @@ async def test_a_broker_that_takes_nothing_is_told(desk: Desk) -> None:
     desk.broker.refuses = True
     assert refused(await desk.single("t", "e", b"{}")) == (500, {"message": "RPC error"})
     assert refused(await desk.batch(GOOD)) == (500, {"message": "RPC error"})
+
+
+# ------------------------------------------------------------------ rights, and being kept
+
+
+async def test_rights_are_asked_for_once_for_each_topic_of_a_batch(desk: Desk) -> None:
+    asked: list[RightsQuestion] = []
+
+    def only_room_1(question: RightsQuestion) -> frozenset[Right]:
+        asked.append(question)
+        return ALL_RIGHTS if question.topic == "room:1" else frozenset()
+
+    desk.rules.set_rule(only_room_1)
+    private = {**GOOD, "private": True}
+    other = {**private, "topic": "room:2"}
+    desk.http.headers["x-forwarded-for"] = "1.2.3.4"
+    answer = await desk.batch(private, other, private, GOOD, other)
+    assert answer.status_code == 202
+    assert [m.topic for m in desk.broker.messages] == [
+        "default:private:room:1",
+        "default:private:room:1",
+        "default:public:room:1",
+    ]
+    assert sorted(question.topic for question in asked) == ["room:1", "room:2"]
+    assert {question.wanted for question in asked} == {frozenset({Right.WRITE_BROADCAST})}
+    assert json.loads(asked[0].headers) == {"x-forwarded-for": "1.2.3.4"}
+    assert json.loads(asked[0].claims)["role"] == "anon"
+
+
+class FailingRights:
+    """Rights that cannot be asked for, or evaluated."""
+
+    def __init__(self, outcome: Exception | Problem) -> None:
+        self.outcome = outcome
+
+    async def judge(self, questions: Sequence[RightsQuestion]) -> list[ChannelRights]:
+        if isinstance(self.outcome, Problem):
+            return [ChannelRights(failed=q.wanted, problem=self.outcome) for q in questions]
+        raise self.outcome
+
+    async def state(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "text"),
+    [
+        (Problem.POLICY, 422, "RLS policy error"),
+        (Problem.CANCELED, 422, "Query canceled"),
+        (Problem.PARTITION, 422, "Missing messages partition"),
+        (Problem.SETTINGS, 500, "Unable to authorize broadcast"),
+        (DatabaseUnavailableError("away"), 422, "Tenant database unavailable"),
+        (LimitReachedError("many"), 429, "Connection pool exhausted"),
+    ],
+)
+async def test_rights_that_cannot_be_told_are_told_as_such(
+    desk: Desk, outcome: Exception | Problem, status: int, text: str
+) -> None:
+    desk.broadcasts._authorizer = FailingRights(outcome)
+    answer = await desk.single("t", "e", b"{}", params={"private": "true"})
+    assert refused(answer) == (status, {"message": text})
+    assert not desk.broker.messages
+
+
+async def test_a_batch_without_private_messages_needs_no_database(desk: Desk) -> None:
+    desk.broadcasts._authorizer = FailingRights(DatabaseUnavailableError("away"))
+    assert (await desk.batch(GOOD)).status_code == 202
+    private = await desk.batch(GOOD, {**GOOD, "private": True})
+    assert refused(private) == (422, {"message": "Tenant database unavailable"})
+    assert len(desk.broker.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("granted", "is_kept"),
+    [(ALL_RIGHTS, True), (frozenset({Right.WRITE_BROADCAST}), False)],
+)
+async def test_a_broadcast_is_sent_and_where_allowed_kept(
+    desk: Desk, granted: frozenset[Right], is_kept: bool
+) -> None:
+    desk.rules.set_rule(lambda _: granted)
+    keeping = asyncio.create_task(desk.persistence.run())
+    answer = await desk.single(
+        "t", "e", b'{"x":1}', params={"private": "true", "persist[ttl]": "60"}
+    )
+    assert (answer.status_code, answer.content) == (202, b"")
+    (message,) = desk.broker.messages
+    for _ in range(5):
+        await asyncio.sleep(0)
+    found = await desk.store.recent("t", since_ms=0, limit=5)
+    assert [(m.id, m.body) for m in found] == ([(message.row_id, b'{"x":1}')] if is_kept else [])
+    assert bool(message.meta) is is_kept
+    keeping.cancel()
+    await desk.broadcasts.close()
 
 
 # ------------------------------------------------------------------ bounds
