@@ -163,6 +163,7 @@ async def test_a_refresh_that_waits_does_nothing_to_a_channel_that_left(setting:
     client.send(TOPIC, "phx_leave", {})
     await setting.look()
     assert "system" not in [frame[3] for frame in client.frames()]
+    assert len(setting.house.node._expiry) == 0, "nothing watches a channel that is gone"
 
 
 @pytest.mark.parametrize("helps", [True, False])

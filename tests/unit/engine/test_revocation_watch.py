@@ -101,6 +101,7 @@ async def test_a_message_closes_the_channels_it_concerns_and_no_other(setting: S
     await setting.until(lambda: is_closed(ended))
     assert ended.events("system")[0]["message"] == REVOKED
     assert not is_closed(other)
+    assert setting.watch._ids == {}
 
 
 async def test_a_row_that_is_not_visible_yet_is_waited_for(setting: Setting) -> None:
@@ -138,7 +139,10 @@ async def test_with_too_many_ids_everything_is_read(
 async def test_after_a_gap_everything_is_read(setting: Setting) -> None:
     client = setting.join("s1")
     setting.store.keep("s1")
+    setting.store.error = DatabaseUnavailableError("away")
     setting.watch.on_gap()
+    await setting.until(lambda: setting.store.calls)
+    setting.store.error = None
     await setting.until(lambda: is_closed(client))
 
 
