@@ -216,7 +216,7 @@ async def test_a_payload_above_the_limit_is_told_to_the_sender_and_sent_to_nobod
 async def test_public_and_private_channels_of_one_name_are_apart_or_refused(
     server: TidewireServer,
 ) -> None:
-    """Private channels need policies, which come later: until then they must not leak."""
+    """Without a policy a private channel is refused; its room leaks nothing either way."""
     topic = f"realtime:{unused_name('room')}"
     async with (
         raw_socket(server.url, server.anon_key) as public,

@@ -23,6 +23,7 @@ from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.rights import NO_HEADERS, Rights
 from tidewire.engine.stats import Stats
+from tidewire.engine.token_refresh import TokenRefreshes
 from tidewire.ports.channel_authorizer import Right
 from tidewire.ports.token_verifier import Claims
 from tidewire.ports.transport import Transport
@@ -45,6 +46,7 @@ class Desk(Protocol):
         broadcasts: Takes broadcast pushes.
         presence: Tracks and untracks.
         rights: Keeps what private channels may do.
+        token_refreshes: Puts new tokens in force.
         stats: Counts.
         limits: Bounds of what is tracked.
         laggards: Those who read too slowly.
@@ -54,6 +56,7 @@ class Desk(Protocol):
     broadcasts: Broadcasts
     presence: Presence
     rights: Rights
+    token_refreshes: TokenRefreshes
     stats: Stats
     limits: Limits
     laggards: Laggards
@@ -208,7 +211,7 @@ class Connection:
     def _on_access_token(self, channel: Channel, frame: ClientFrame) -> None:
         token = _decode_object(frame.payload).get("access_token")
         if isinstance(token, str):
-            self._desk.joins.refresh_token(channel, token)
+            self._desk.token_refreshes.refresh(channel, token)
 
     def _reply(self, frame: ClientFrame, payload: bytes, *, join_ref: bytes) -> None:
         self.send(frame.topic, "phx_reply", payload, join_ref=join_ref, ref=frame.ref)

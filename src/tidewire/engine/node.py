@@ -32,6 +32,7 @@ from tidewire.engine.rights import Rights, policy_headers
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.engine.tasks import TaskSet
+from tidewire.engine.token_refresh import TokenRefreshes
 from tidewire.ports.broker import Broker
 from tidewire.ports.channel_authorizer import ChannelAuthorizer
 from tidewire.ports.presence_store import PresenceStore
@@ -120,6 +121,16 @@ class Node:
             shut_down=self._shut_down,
             poll_s=policy_poll_s,
             give_up_s=limits.join_timeout_s,
+        )
+        self.token_refreshes = TokenRefreshes(
+            subscriptions=subscriptions,
+            rights=self.rights,
+            verifier=verifier,
+            expiry=self._expiry,
+            tasks=self._tasks,
+            clock=clock,
+            give_up_s=limits.join_timeout_s,
+            shut_down=self._shut_down,
         )
         self.joins = Joins(
             hub=self._hub,

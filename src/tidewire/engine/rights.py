@@ -170,7 +170,8 @@ class Rights:
             return
         self._stats.pushes_unauthorized_total += 1
         if frame.event == "presence" or channel.acknowledges:
-            answer = payloads.reply_error({"error": Problem.SETTINGS.value})
+            why = {} if frame.event == "presence" else {"error": Problem.SETTINGS.value}
+            answer = payloads.reply_error(why)
             channel.peer.send(
                 frame.topic, "phx_reply", answer, join_ref=channel.join_ref, ref=frame.ref
             )

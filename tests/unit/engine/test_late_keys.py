@@ -43,6 +43,7 @@ class Setting:
         self.verifier = Rotating(node._verifier)
         node._verifier = self.verifier
         node.joins._verifier = self.verifier
+        node.token_refreshes._verifier = self.verifier
 
     def late(self, role: str = "authenticated", **claims) -> str:
         token = self.house.token(role, **claims)
@@ -141,9 +142,9 @@ async def test_of_many_refreshes_that_wait_the_newest_counts_and_one_look_is_mad
     assert setting.verifier.looks == 1
     await setting.look()
     assert client.connection.channels[TOPIC].claims.values["sub"] == "49"
-    joins = setting.house.node.joins
-    assert not joins._late_tokens
-    assert not joins._looking
+    refreshes = setting.house.node.token_refreshes
+    assert not refreshes._late_tokens
+    assert not refreshes._looking
 
 
 async def test_a_known_token_overtakes_one_that_waits(setting: Setting) -> None:
