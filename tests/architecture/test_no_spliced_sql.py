@@ -90,7 +90,8 @@ def _places(tree: ast.AST) -> list[int]:
 
 def _found() -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for file in sorted(SOURCE.rglob("*.py")):
+    # Nobody else reaches SQL: the import contracts see to that.
+    for file in sorted([*SOURCE.glob("adapters/**/*.py"), *SOURCE.glob("server/**/*.py")]):
         places = _places(ast.parse(file.read_text()))
         if places:
             found[str(file.relative_to(SOURCE))] = places

@@ -75,9 +75,10 @@ async def examine(settings: Settings, database_url: str, *, absent: str = "") ->
         findings.append(Finding("no_database", "warning", absent, advice))
         return Report(installation, None, findings)
     publication = settings.database.publication
-    findings += await check_database(database_url, publication=publication)
+    unfit = await check_database(database_url, publication=publication)
+    findings += unfit
     database = None
-    if not any(finding.severity == "error" for finding in findings):
+    if not any(finding.severity == "error" for finding in unfit):
         try:
             database = await diagnose(
                 database_url, slot=settings.database.slot, publication=publication

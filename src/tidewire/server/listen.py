@@ -16,7 +16,8 @@ from uvicorn import Config, Server
 from tidewire.core.errors import SetupError
 from tidewire.server.forwarded import ForwardedRequests, TrustedProxies
 from tidewire.server.open_files import open_files_warning, raise_open_files
-from tidewire.server.sniff import Decider, Upgrades, bound_sniffer, share_live
+from tidewire.server.sniff import bound_sniffer, share_live
+from tidewire.server.upgrades import Decider, Upgrades
 from tidewire.transports.limits import SocketLimits
 from tidewire.transports.websocket import Closable, SocketGroup
 

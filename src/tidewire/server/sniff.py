@@ -14,8 +14,8 @@ import asyncio
 import enum
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, NamedTuple, cast
+from collections.abc import Awaitable
+from typing import Any, ClassVar, cast
 
 import msgspec
 from uvicorn.config import Config
@@ -38,7 +38,7 @@ from tidewire.protocol.websocket.handshake import (
     refusal,
     switching_protocols,
 )
-from tidewire.server.forwarded import TrustedProxies
+from tidewire.server.upgrades import Decision, Grant, Upgrades
 from tidewire.transports.websocket import (
     Closable,
     SocketGroup,
@@ -54,49 +54,6 @@ HEADS_RESERVE = 256
 _NOT_DECIDED = Refusal(500, msgspec.json.encode({"error": codes.NOT_CONNECTED}))
 _NO_SUCH_PATH = Refusal(404, b'{"error":"No WebSocket here"}')
 _TOO_MANY = refusal(503, b'{"error":"Too many connections"}', headers={"Retry-After": "5"})
-
-
-class Grant(NamedTuple):
-    """An upgrade that is granted, to a group of connections other than the server's own.
-
-    Attributes:
-        accept: Takes the connection.
-        group: What it shares with its like.
-    """
-
-    accept: Accept
-    group: SocketGroup
-
-
-Decision = Accept | Grant | Refusal
-Decider = Callable[[UpgradeRequest], Decision | Awaitable[Decision]]
-"""An `Acceptor` that may also say to which group a connection belongs."""
-
-
-class Upgrades:
-    """What all sniffers of one server share.
-
-    Attributes:
-        acceptor: Decides on upgrades.
-        paths: Where upgrades are taken.
-        group: What connections share from then on that no `Grant` puts elsewhere.
-        proxies: Whose X-Forwarded-For is believed.
-        tasks: Decisions under way; the server ends and awaits them.
-    """
-
-    def __init__(
-        self,
-        acceptor: Decider,
-        *,
-        paths: frozenset[str],
-        group: SocketGroup,
-        proxies: TrustedProxies,
-    ) -> None:
-        self.acceptor = acceptor
-        self.paths = paths
-        self.group = group
-        self.proxies = proxies
-        self.tasks: set[asyncio.Task[None]] = set()
 
 
 class _State(enum.Enum):

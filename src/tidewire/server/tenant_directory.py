@@ -22,8 +22,8 @@ from tidewire.http.origins import ORIGIN_NOT_ALLOWED
 from tidewire.http.responses import error_response, is_preflight, json_response, preflight_response
 from tidewire.ports.transport import Accept, Refusal, UpgradeRequest
 from tidewire.protocol.phoenix import codes
-from tidewire.server.sniff import Decision, Grant
 from tidewire.server.tenant_runner import TenantRunner
+from tidewire.server.upgrades import Decision, Grant
 from tidewire.transports.websocket import SocketGroup
 
 _BROADCAST_PATHS = ("/api/broadcast", "/realtime/v1/api/broadcast")

@@ -12,7 +12,8 @@ from uvicorn.server import ServerState
 from tests.support.websocket_client import TEXT, client_frame, upgrade_head
 from tests.support.websocket_echo import PATHS, Echo, hello_app
 from tidewire.server.forwarded import TrustedProxies
-from tidewire.server.sniff import Upgrades, bound_sniffer, share_live
+from tidewire.server.sniff import bound_sniffer, share_live
+from tidewire.server.upgrades import Upgrades
 from tidewire.transports.limits import SocketLimits
 from tidewire.transports.websocket import Closable, SocketGroup
 

@@ -8,9 +8,9 @@ import pytest
 from tests.support.tenants import PaperTenant
 from tidewire.core.errors import DatabaseUnavailableError
 from tidewire.ports.transport import Refusal, UpgradeRequest
-from tidewire.server.sniff import Grant
 from tidewire.server.tenant import DEFAULT_TENANT
 from tidewire.server.tenant_directory import TenantDirectory
+from tidewire.server.upgrades import Grant
 
 
 def upgrade(host: str, origin: str = "") -> UpgradeRequest:
