@@ -45,12 +45,21 @@ def run_in_thread(start: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 
 
 class PostgresCluster:
-    """The cluster of one pytest process, with durability off."""
+    """The cluster of one pytest process, with durability off.
+
+    TIDEWIRE_TEST_POSTGRES_BIN names the programs of another PostgreSQL than the embedded one.
+    """
 
     def __init__(self) -> None:
         _remove_abandoned_clusters()
         self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
-        self.server = EmbeddedPostgres(self.folder, password=PASSWORD, extra_settings=FAST_SETTINGS)
+        folder = os.environ.get("TIDEWIRE_TEST_POSTGRES_BIN")
+        self.server = EmbeddedPostgres(
+            self.folder,
+            password=PASSWORD,
+            extra_settings=FAST_SETTINGS,
+            bin_folder=Path(folder) if folder else None,
+        )
         self._numbers = itertools.count(1)
         self._has_template = False
 

@@ -78,7 +78,8 @@ class RowPolicy:
         local: What tier LOCAL compares; None in every other.
         sets: The expression over columns and the relation of claims; "" when it cannot be written.
         columns: What of the row is handed over.
-        key: The primary key; () when the stream does not carry it all.
+        key: The primary key; () when there is none.
+        streamed: (name, type oid) of all columns that the stream carries, in order.
         bound_schemas: All schemas that the expression names, if the role may not look into one of
             them; then somebody else has to look the names up. Empty where the role can.
     """
@@ -93,6 +94,7 @@ class RowPolicy:
         "local",
         "role",
         "sets",
+        "streamed",
         "table_name",
         "table_oid",
         "tier",
@@ -112,6 +114,7 @@ class RowPolicy:
         sets: str = "",
         columns: tuple[PolicyColumn, ...] = (),
         key: tuple[PolicyColumn, ...] = (),
+        streamed: tuple[tuple[str, int], ...] = (),
         bound_schemas: frozenset[str] = frozenset(),
     ) -> None:
         self.table_oid = table_oid
@@ -125,6 +128,7 @@ class RowPolicy:
         self.sets = sets
         self.columns = columns
         self.key = key
+        self.streamed = streamed
         self.bound_schemas = bound_schemas
 
     def says_the_same(self, other: RowPolicy) -> bool:

@@ -139,6 +139,7 @@ def _policy(
         sets=plan.sets,
         columns=_policy_columns(context, read),
         key=_policy_columns(context, key),
+        streamed=tuple((column.name, column.type_oid) for column in table.columns),
         bound_schemas=_bound(context, plan, read, schemas),
     )
 

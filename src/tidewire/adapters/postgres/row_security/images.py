@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tidewire.core.catalog import Table
 from tidewire.core.change import Relation
 from tidewire.core.row_policy import PolicyColumn, RowPolicy
 from tidewire.ports.authorizer import RowQuestion
@@ -43,25 +42,24 @@ class Layouts:
         key = question.policy, question.relation
         layout = self._known.get(key)
         if layout is None:
-            layout = self._known[key] = layout_of(question.policy, question.table, key[1])
+            layout = self._known[key] = layout_of(*key)
             if len(self._known) > LAYOUTS_MAX:
                 self._known.popitem(last=False)
         return layout
 
 
-def layout_of(policy: RowPolicy, table: Table, relation: Relation) -> Layout:
+def layout_of(policy: RowPolicy, relation: Relation) -> Layout:
     """Find a policy's columns in a version of its table.
 
     Columns are found by name. That is right as long as the version's columns are the first of
     the present ones: what was added since stands behind them. Else a name may mean another column
     than it did, so the image is not judged.
     """
-    then = [(column.name, column.type_oid) for column in relation.columns]
-    now = [(column.name, column.type_oid) for column in table.columns]
+    then = tuple((column.name, column.type_oid) for column in relation.columns)
     key = _places(policy.key, relation)
     if key is not None and (not key or list(key) != sorted(key)):
         key = None
-    if now[: len(then)] != then:
+    if policy.streamed[: len(then)] != then:
         return Layout(None, key)
     return Layout(_places(policy.columns, relation), key)
 
