@@ -115,7 +115,7 @@ def test_every_metric_is_on_its_page_with_its_meaning() -> None:
     written: Any = SimpleNamespace(frames_written=0, bytes_written=0)
     source: Any = SimpleNamespace(status=StreamStatus(state=StreamState.LIVE))
     samples = [
-        *TenantNumbers(Stats(), source, written, RowSecurityStats()).samples(),
+        *TenantNumbers(Stats(), source, written, RowSecurityStats(), recorder).samples(),
         *process_samples(started_s=0.0),
     ]
     wanted = {(f"tidewire_{sample.name}", sample.help) for sample in samples}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,17 +23,19 @@ from tidewire.core.lsn import Lsn
 from tidewire.core.position import Position
 from tidewire.ports.journal import Journal
 
-MakeJournal = Callable[[Path, int], Journal]
+MakeJournal = Callable[[Path, int], Awaitable[Journal]]
 """A journal that holds so many transactions in memory; beyond them, a few kilobytes at most."""
 
 
-def make_memory_journal(_: Path, count: int) -> Journal:
+async def make_memory_journal(_: Path, count: int) -> Journal:
     return MemoryJournal(ManualClock(), count_max=count)
 
 
-def make_file_journal(folder: Path, count: int) -> Journal:
+async def make_file_journal(folder: Path, count: int) -> Journal:
     limits = FileJournalLimits(memory_count=count, disk_bytes=16 * 500)
-    return FileJournal(folder, ManualClock(), limits=limits)
+    journal = FileJournal(folder, ManualClock(), limits=limits)
+    await journal.open()
+    return journal
 
 
 ADAPTERS: dict[str, MakeJournal] = {"memory": make_memory_journal, "files": make_file_journal}
@@ -42,11 +44,11 @@ ADAPTERS: dict[str, MakeJournal] = {"memory": make_memory_journal, "files": make
 @pytest.fixture(params=ADAPTERS)
 async def make(
     request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[Callable[[int], Journal]]:
+) -> AsyncIterator[Callable[[int], Awaitable[Journal]]]:
     made: list[Journal] = []
 
-    def make_one(count: int) -> Journal:
-        made.append(ADAPTERS[request.param](tmp_path / str(len(made)), count))
+    async def make_one(count: int) -> Journal:
+        made.append(await ADAPTERS[request.param](tmp_path / str(len(made)), count))
         return made[-1]
 
     yield make_one
@@ -55,8 +57,8 @@ async def make(
 
 
 @pytest.fixture
-async def journal(make: Callable[[int], Journal]) -> Journal:
-    journal = make(100)
+async def journal(make: Callable[[int], Awaitable[Journal]]) -> Journal:
+    journal = await make(100)
     await journal.begin("e1", start=Lsn(5))
     return journal
 
@@ -71,9 +73,9 @@ async def lsns_after(journal: Journal, position: Position) -> list[int]:
 
 
 async def test_a_journal_that_has_not_begun_vouches_for_nothing(
-    make: Callable[[int], Journal],
+    make: Callable[[int], Awaitable[Journal]],
 ) -> None:
-    journal = make(10)
+    journal = await make(10)
     assert journal.floor is None
     assert journal.last is None
     with pytest.raises(PositionLostError):
@@ -177,8 +179,10 @@ async def test_a_sync_makes_durable_what_there_was(journal: Journal) -> None:
     assert journal.durable == 25
 
 
-async def test_the_oldest_make_room_and_the_floor_follows(make: Callable[[int], Journal]) -> None:
-    journal = make(3)
+async def test_the_oldest_make_room_and_the_floor_follows(
+    make: Callable[[int], Awaitable[Journal]],
+) -> None:
+    journal = await make(3)
     await journal.begin("e1", start=Lsn(1))
     for lsn in range(10, 4000, 10):
         journal.append([transaction(lsn)])
@@ -193,8 +197,10 @@ async def test_the_oldest_make_room_and_the_floor_follows(make: Callable[[int], 
         await journal.read_after(at(floor.commit_lsn - 1))
 
 
-async def test_a_reader_that_retention_overtakes_is_told(make: Callable[[int], Journal]) -> None:
-    journal = make(3)
+async def test_a_reader_that_retention_overtakes_is_told(
+    make: Callable[[int], Awaitable[Journal]],
+) -> None:
+    journal = await make(3)
     await journal.begin("e1", start=Lsn(1))
     journal.append([transaction(lsn) for lsn in (10, 20, 30)])
     assert (await journal.read_after(at(10)))[0].commit_lsn == 20
@@ -206,8 +212,8 @@ async def test_a_reader_that_retention_overtakes_is_told(make: Callable[[int], J
         await journal.read_after(at(20))
 
 
-async def test_pages_are_bounded(make: Callable[[int], Journal]) -> None:
-    journal = make(100_000)
+async def test_pages_are_bounded(make: Callable[[int], Awaitable[Journal]]) -> None:
+    journal = await make(100_000)
     await journal.begin("e1", start=Lsn(1))
     journal.append([transaction(lsn, size=300) for lsn in range(10, 30_000, 10)])
     page = await journal.read_after(at(9))
@@ -232,7 +238,7 @@ def test_any_position_gives_exactly_what_came_behind_it_or_is_said_to_be_lost(
     adapter: str, steps: list[list[int] | str], count: int
 ) -> None:
     async def check(folder: Path) -> None:
-        journal = ADAPTERS[adapter](folder, count)
+        journal = await ADAPTERS[adapter](folder, count)
         await journal.begin("e1", start=Lsn(1))
         appended: list[int] = []
         for step in steps:
@@ -265,7 +271,7 @@ def test_every_kind_of_transaction_comes_back_as_it_was(
     adapter: str, history: list[Transaction]
 ) -> None:
     async def check(folder: Path) -> None:
-        journal = ADAPTERS[adapter](folder, 2)
+        journal = await ADAPTERS[adapter](folder, 2)
         await journal.begin("e1", start=Lsn(1))
         for item in history:
             journal.append([item])

@@ -27,13 +27,14 @@ class JournalFolder:
         self.files = FailingFiles()
         self.opened: list[FileJournal] = []
 
-    def open(self, **limits: Any) -> FileJournal:
+    async def open(self, **limits: Any) -> FileJournal:
         wanted = FileJournalLimits(**{"memory_bytes": NO_RING, **limits})
         self.opened.append(FileJournal(self.path, self.clock, limits=wanted, layer=self.files))
+        await self.opened[-1].open()
         return self.opened[-1]
 
     async def begin(self, *, epoch: str = "e1", start: int = 1, **limits: Any) -> FileJournal:
-        journal = self.open(**limits)
+        journal = await self.open(**limits)
         await journal.begin(epoch, start=Lsn(start))
         return journal
 

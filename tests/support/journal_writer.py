@@ -31,6 +31,7 @@ def transaction_at(lsn: int) -> Transaction:
 async def write(folder: Path, lsn: int) -> None:
     limits = FileJournalLimits(disk_bytes=DISK_BYTES, memory_bytes=1 << 20)
     journal = FileJournal(folder, SystemClock(), limits=limits)
+    await journal.open()
     await journal.begin("e1", start=Lsn(lsn + 5))
     chance = random.Random()
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -48,7 +48,7 @@ class TransactionSink(Protocol):
         """Take all transactions that one read of the socket completed.
 
         The source reads on while this runs, up to its bound, then waits: back-pressure.
-        When it returns they may be acknowledged.
+        When it returns they may be acknowledged, as soon as the `Keeper` agrees.
         """
         ...
 
@@ -67,6 +67,31 @@ class TransactionSink(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Says what the database may forget, because it is kept elsewhere."""
+
+    def listen(self, on_durable: Callable[[str, Lsn], None]) -> None:
+        """Name the one function that takes (epoch, LSN) whenever more may be forgotten.
+
+        Must not block. An LSN means something in its own epoch only.
+        """
+        ...
+
+    async def begin(self, epoch: str, *, start: Lsn) -> None:
+        """A stream begins; comes before the sink's `on_live` of the same stream.
+
+        Args:
+            epoch: Name of the history.
+            start: Everything that commits at or after this place comes; what committed before
+                it, the database may have forgotten.
+        """
+        ...
+
+    def keep(self, lsn: Lsn) -> None:
+        """The sink has taken all that committed before `lsn`; see to it that it is kept."""
+        ...
+
+
 class ChangeSource(Protocol):
     """Streams committed transactions.
 
@@ -81,6 +106,11 @@ class ChangeSource(Protocol):
         """What there is to say of the stream now."""
         ...
 
-    async def run(self, sink: TransactionSink) -> None:
-        """Stream into `sink` until cancelled; closes its connection on the way out."""
+    async def run(self, sink: TransactionSink, keeper: Keeper | None = None) -> None:
+        """Stream into `sink` until cancelled; closes its connection on the way out.
+
+        Args:
+            sink: Takes transactions.
+            keeper: Without one, what the sink has taken may be forgotten at once.
+        """
         ...

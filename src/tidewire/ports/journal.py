@@ -85,8 +85,16 @@ class Journal(Protocol):
         """What there is to say of it now; costs nothing."""
         ...
 
+    async def open(self) -> None:
+        """Take the store for this process alone. Comes before everything else.
+
+        Raises:
+            SetupError: Another process holds it, or it cannot be used at all.
+        """
+        ...
+
     async def begin(self, epoch: str, *, start: Lsn) -> None:
-        """Go on with a history, or start one. Comes before everything else.
+        """Go on with a history, or start one. Comes before anything is appended or read.
 
         The journal is emptied when it holds another epoch, and when it does not know all that
         committed before `start`: then there would be a hole.

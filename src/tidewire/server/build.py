@@ -40,6 +40,7 @@ from tidewire.engine.history import History
 from tidewire.engine.message_upkeep import MessageUpkeep
 from tidewire.engine.node import Node
 from tidewire.engine.persistence import Persistence
+from tidewire.engine.recorder import Recorder
 from tidewire.engine.rest_broadcast import RestBroadcasts
 from tidewire.engine.revocation_watch import PREFIX as REVOCATION_PREFIX
 from tidewire.engine.revocation_watch import RevocationWatch
@@ -58,6 +59,7 @@ from tidewire.server.data_folder import DataFolder
 from tidewire.server.database import Database, embedded_database
 from tidewire.server.demo.schema import TABLES
 from tidewire.server.epoch_file import EpochFile
+from tidewire.server.journal_settings import make_journal
 from tidewire.server.limit_settings import node_limits, socket_limits
 from tidewire.server.listen import WebServer
 from tidewire.server.numbers import TenantNumbers, process_samples
@@ -252,7 +254,9 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         clock=clock,
         rng=rng,
     )
-    numbers = TenantNumbers(stats, source, fanout, authorizer.stats)
+    journal = make_journal(settings.journal, plan.folder, clock)
+    recorder = Recorder(journal, router, sync_interval_s=settings.journal.sync_interval_s)
+    numbers = TenantNumbers(stats, source, fanout, authorizer.stats, recorder)
     sockets = new_sockets(socket_limits(settings.limits), numbers.count_slow_consumer)
     signatures = make_verifier(
         settings.auth, secret=plan.secret, keys=plan.keys, clock=clock, rng=rng
@@ -316,13 +320,15 @@ def build_tenant(settings: Settings, plan: TenantPlan, *, new_sockets: NewSocket
         parts=[
             ("signing keys", signatures.run),
             ("revocations", watch.run),
-            ("stream", lambda: source.run(router)),
+            ("journal", recorder.run),
+            ("stream", lambda: source.run(recorder, recorder)),
             ("engine", node.run),
             ("messages", upkeep.run),
             ("persistence", persistence.run),
         ],
-        openers=[watch.load],
+        openers=[journal.open, watch.load],
         closers=[
+            journal.close,
             catalog.close,
             authorizer.close,
             rights.close,

@@ -10,6 +10,7 @@ from tidewire.engine.stats import Stats
 from tidewire.http.health import Readiness
 from tidewire.http.metrics import Sample
 from tidewire.ports.change_source import StreamState, StreamStatus
+from tidewire.ports.journal import Journal
 
 STATS_HELP = {
     "connections": "Open connections.",
@@ -64,6 +65,28 @@ ROW_SECURITY_HELP = {
 """Counters of row security; each is exported with ``row_security_`` before its name."""
 
 
+JOURNAL_HELP = {
+    "alarm": "1 while nothing is retained on disk because that fails.",
+    "memory_bytes": "Bytes of the newest changes in memory.",
+    "disk_bytes": "Bytes of the journal on disk.",
+    "segments": "Files of the journal.",
+    "reach_s": "How far back clients can resume, seconds.",
+    "unsynced_bytes": "Bytes that wait to be brought to disk.",
+    "syncs_total": "How often the journal was brought to disk.",
+    "sync_seconds_total": "Seconds that took in all.",
+    "failures_total": "How often the disk began to fail.",
+    "damages_total": "Files of the journal that were found damaged, and dropped.",
+}
+"""Numbers of `ports.journal.JournalStatus`; each is exported with ``journal_`` before its name."""
+
+
+class Recording(Protocol):
+    """What keeps the stream's transactions."""
+
+    journal: Journal
+    repeated: int
+
+
 class Written(Protocol):
     """What the fan-out counts."""
 
@@ -84,7 +107,12 @@ class TenantNumbers:
     """Reads one tenant's plain counters."""
 
     def __init__(
-        self, stats: Stats, source: Streaming, written: Written, row_security: object
+        self,
+        stats: Stats,
+        source: Streaming,
+        written: Written,
+        row_security: object,
+        recorder: Recording,
     ) -> None:
         """Read what others count.
 
@@ -93,7 +121,9 @@ class TenantNumbers:
             source: Of the stream.
             written: Of the fan-out.
             row_security: Has an attribute for each name in `ROW_SECURITY_HELP`.
+            recorder: Of the journal.
         """
+        self._recorder = recorder
         self._row_security = row_security
         self._stats = stats
         self._source = source
@@ -105,10 +135,12 @@ class TenantNumbers:
         self._slow_consumers += 1
 
     def readiness(self) -> Readiness:
-        """Ready while the stream is live."""
+        """Ready while the stream is live; a journal that fails holds nobody up."""
         status = self._source.status
         told = status.state.value + (f": {status.detail}" if status.detail else "")
-        return Readiness(status.state is StreamState.LIVE, {"stream": told})
+        alarm = self._recorder.journal.status.alarm
+        kept = f"nothing is retained on disk: {alarm}" if alarm else "ok"
+        return Readiness(status.state is StreamState.LIVE, {"stream": told, "journal": kept})
 
     def samples(self) -> Iterable[Sample]:
         """Every number of this tenant."""
@@ -117,6 +149,15 @@ class TenantNumbers:
         for name, help_text in ROW_SECURITY_HELP.items():
             value = getattr(self._row_security, name)
             yield Sample(f"row_security_{name}", help_text, value)
+        journal = self._recorder.journal.status
+        for name, help_text in JOURNAL_HELP.items():
+            value = bool(journal.alarm) if name == "alarm" else getattr(journal, name)
+            yield Sample(f"journal_{name}", help_text, value)
+        yield Sample(
+            "journal_repeated_total",
+            "Transactions that the stream brought again, and that were not kept twice.",
+            self._recorder.repeated,
+        )
         written = self._written
         yield Sample("frames_sent_total", "Frames written to clients.", written.frames_written)
         yield Sample("bytes_sent_total", "Bytes written to clients.", written.bytes_written)

@@ -23,6 +23,7 @@ from tidewire.core.host_name import is_host_name
 from tidewire.core.origin import OriginPolicy
 from tidewire.server.auth_settings import AuthSettings
 from tidewire.server.broadcast_settings import BroadcastSettings
+from tidewire.server.journal_settings import JournalSettings
 from tidewire.server.limit_settings import LimitSettings
 from tidewire.server.settings_sections import (
     ChangeSettings,
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: ChannelSettings = ChannelSettings()
     auth: AuthSettings = AuthSettings()
     broadcast: BroadcastSettings = BroadcastSettings()
+    journal: JournalSettings = JournalSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     demo: DemoSettings = DemoSettings()

@@ -45,6 +45,7 @@ async def test_what_was_synced_is_there_in_order_and_once(tmp_path: Path) -> Non
         durable = write_and_kill(folder, lsn, after_s=chance.uniform(0, 0.15)) or durable
         limits = FileJournalLimits(disk_bytes=DISK_BYTES, memory_bytes=1 << 20)
         journal = FileJournal(folder, SystemClock(), limits=limits)
+        await journal.open()
         # What the database was told to forget is what was durable, no more.
         await journal.begin("e1", start=Lsn(durable))
         assert journal.covered >= durable

@@ -57,23 +57,20 @@ class FileJournal:
         limits: FileJournalLimits | None = None,
         layer: FileLayer | None = None,
     ) -> None:
-        """Take the folder for this process alone; it is made if it is not there.
+        """Touches nothing yet; `open` comes first.
 
         Args:
             folder: Where the segments lie. Nobody else's files should.
             clock: Where the time comes from.
             limits: Bounds and times.
             layer: The file system, or one that fails on purpose.
-
-        Raises:
-            SetupError: Another process holds the folder, or it cannot be used.
         """
         self._limits = limits = limits or FileJournalLimits()
         self._clock = clock
         self._ring = RingLog(bytes_max=limits.memory_bytes, count_max=limits.memory_count)
-        files = SegmentFiles(folder, layer or SystemFiles())
-        self._disk = DiskLog(files, self._ring, clock, limits)
-        self._reader = DiskReader(files)
+        self._files = SegmentFiles(folder, layer or SystemFiles())
+        self._disk = DiskLog(self._files, self._ring, clock, limits)
+        self._reader = DiskReader(self._files)
         self._is_loaded = False
         self._is_closed = False
 
@@ -138,6 +135,14 @@ class FileJournal:
         return max(0.0, self._clock.wall_s() - min(began_us) / 1e6) if began_us else 0.0
 
     # ---------------------------------------------------------------- writing
+
+    async def open(self) -> None:
+        """Take the folder for this process alone; it is made if it is not there.
+
+        Raises:
+            SetupError: Another process holds the folder, or it cannot be used.
+        """
+        self._files.take()
 
     async def begin(self, epoch: str, *, start: Lsn) -> None:
         """See `Journal.begin`."""

@@ -83,16 +83,19 @@ class SegmentFiles:
     """
 
     def __init__(self, folder: Path, layer: FileLayer) -> None:
+        self.folder = folder
+        self._layer = layer
+        self._lock: int | None = None
+        self._open_number = 0
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
         """Take the folder for this process alone; it is made if it is not there.
 
         Raises:
             SetupError: Another process holds it, or it cannot be used.
         """
-        self.folder = folder
-        self._layer = layer
-        self._lock = _take_lock(folder)
-        self._open_number = 0
-        self._descriptor: int | None = None
+        self._lock = _take_lock(self.folder)
 
     def load(self) -> Found:
         """Find the segments of the last unbroken history, and cut a torn end off.
@@ -297,7 +300,7 @@ def _is_next(header: Header, following: Header) -> bool:
     return header.number + 1 == following.number and header.epoch == following.epoch
 
 
-def _take_lock(folder: Path) -> int | None:
+def _take_lock(folder: Path) -> int:
     advice = "Choose another folder with --data-dir, or set journal.store to memory."
     try:
         folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)

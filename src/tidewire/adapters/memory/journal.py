@@ -62,6 +62,9 @@ class MemoryJournal:
         reach_s = self._clock.wall_s() - oldest.committed_at_us / 1e6 if oldest else 0.0
         return JournalStatus("memory", memory_bytes=self._ring.bytes, reach_s=max(0.0, reach_s))
 
+    async def open(self) -> None:
+        """See `Journal.open`: there is nothing to do."""
+
     async def begin(self, epoch: str, *, start: Lsn) -> None:
         """See `Journal.begin`."""
         assert epoch

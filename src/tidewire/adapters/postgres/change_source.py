@@ -4,15 +4,16 @@ Theory of operation. `run` opens a connection, looks at the server, makes sure o
 first and the slot second (a slot older than its publication reads log that PostgreSQL 15 to 17
 refuse for ever), starts the stream and waits for its end; then again, for ever.
 
-Exactly once: the slot is acknowledged behind what the sink has taken; a new connection begins
-there, and a transaction at or before the last one that was handed over is dropped. Nothing is
-reconnected before the sink has taken everything of the former connection.
+Exactly once: the slot is acknowledged behind what the sink has taken and the keeper keeps; a new
+connection begins behind what the sink has taken, and a transaction at or before the last one that
+was handed over is dropped. Nothing is reconnected before the sink has taken everything of the
+former connection.
 
 A history ends, and a new epoch begins, when the slot was lost or dropped, when somebody else
 moved it, when the publication was missing while changes were made, or on another cluster.
 
-An idle slot must not hold the log back: the position of keepalives is acknowledged too while
-nothing waits.
+An idle slot must not hold the log back: the position of keepalives is kept and acknowledged too
+while nothing waits.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from tidewire.adapters.postgres.stream import Progress, Stream
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, RealtimeError
 from tidewire.core.lsn import Lsn
-from tidewire.ports.change_source import StreamState, StreamStatus, TransactionSink
+from tidewire.ports.change_source import Keeper, StreamState, StreamStatus, TransactionSink
 from tidewire.protocol.pgoutput.assemble import Assembler
 from tidewire.protocol.pgwire.target import parse_target
 
@@ -138,10 +139,10 @@ class PostgresChangeSource:
             acknowledged_lsn=self._progress.acknowledged,
         )
 
-    async def run(self, sink: TransactionSink) -> None:
+    async def run(self, sink: TransactionSink, keeper: Keeper | None = None) -> None:
         """Stream into `sink` until cancelled; ends otherwise only with what the sink raises."""
         self._record = load_record(self._epochs)
-        delivery = Delivery(sink, pending_bytes_max=self._limits.pending_bytes_max)
+        delivery = Delivery(sink, keeper, pending_bytes_max=self._limits.pending_bytes_max)
         tasks = (
             asyncio.create_task(delivery.run(), name="delivery"),
             asyncio.create_task(self._stream_for_ever(delivery), name="stream"),

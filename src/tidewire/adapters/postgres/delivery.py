@@ -15,7 +15,7 @@ import msgspec
 
 from tidewire.core.change import Transaction
 from tidewire.core.lsn import Lsn
-from tidewire.ports.change_source import TransactionSink
+from tidewire.ports.change_source import Keeper, TransactionSink
 
 
 class DeliveryObserver(Protocol):
@@ -27,6 +27,10 @@ class DeliveryObserver(Protocol):
 
     def drained(self) -> None:
         """Nothing is waiting any more."""
+        ...
+
+    def durable(self, epoch: str, lsn: Lsn) -> None:
+        """The keeper keeps everything of that epoch before `lsn`."""
         ...
 
     def has_room(self) -> None:
@@ -42,6 +46,7 @@ class _Batch(msgspec.Struct, frozen=True):
 class _Live(msgspec.Struct, frozen=True):
     epoch: str
     is_new_epoch: bool
+    start: Lsn
 
 
 class _Down(msgspec.Struct, frozen=True):
@@ -53,6 +58,7 @@ class Delivery:
 
     Args:
         sink: Whom to hand to.
+        keeper: Who keeps what was handed over; None when nobody does.
         pending_bytes_max: Size of what waits, beyond which `is_full`.
 
     Attributes:
@@ -61,9 +67,14 @@ class Delivery:
 
     observer: DeliveryObserver | None
 
-    def __init__(self, sink: TransactionSink, *, pending_bytes_max: int) -> None:
+    def __init__(
+        self, sink: TransactionSink, keeper: Keeper | None, *, pending_bytes_max: int
+    ) -> None:
         self.observer = None
         self._sink = sink
+        self._keeper = keeper
+        if keeper is not None:
+            keeper.listen(self._on_durable)
         self._pending_bytes_max = pending_bytes_max
         self._pending_bytes = 0
         self._was_full = False
@@ -88,13 +99,24 @@ class Delivery:
         self._pending_bytes += size
         self._was_full = self._was_full or self.is_full
 
-    def put_live(self, epoch: str, *, is_new_epoch: bool) -> None:
-        """Add the news that the stream runs."""
-        self._add(_Live(epoch, is_new_epoch))
+    def put_live(self, epoch: str, *, is_new_epoch: bool, start: Lsn) -> None:
+        """Add the news that the stream runs, from `start` on."""
+        self._add(_Live(epoch, is_new_epoch, start))
 
     def put_down(self, reason: str) -> None:
         """Add the news that the stream broke."""
         self._add(_Down(reason))
+
+    def keep(self, epoch: str, lsn: Lsn) -> None:
+        """The sink has taken all before `lsn`: have it kept, then tell the observer."""
+        if self._keeper is not None:
+            self._keeper.keep(lsn)
+        else:
+            self._on_durable(epoch, lsn)
+
+    def _on_durable(self, epoch: str, lsn: Lsn) -> None:
+        if self.observer is not None:
+            self.observer.durable(epoch, lsn)
 
     async def wait_idle(self) -> None:
         """Wait until the sink has taken everything. It takes as long as the sink takes."""
@@ -119,6 +141,8 @@ class Delivery:
     async def _hand_over_next(self) -> None:
         item = self._waiting.popleft()
         if isinstance(item, _Live):
+            if self._keeper is not None:
+                await self._keeper.begin(item.epoch, start=item.start)
             await self._sink.on_live(item.epoch, is_new_epoch=item.is_new_epoch)
         elif isinstance(item, _Down):
             await self._sink.on_down(item.reason)

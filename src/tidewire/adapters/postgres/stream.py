@@ -1,7 +1,7 @@
 """What one connection's stream brings, put together and handed over.
 
 Between the socket and the delivery: assembles transactions, drops what was handed over before,
-pauses reading when the sink falls behind, and says what may be acknowledged.
+pauses reading when the sink falls behind, and acknowledges what is kept.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Stream:
         """From now on everything committed arrives."""
         self.is_live = True
         self._delivery.observer = self
-        self._delivery.put_live(self._epoch, is_new_epoch=self._is_new_epoch)
+        self._delivery.put_live(
+            self._epoch, is_new_epoch=self._is_new_epoch, start=self._progress.acknowledged
+        )
 
     def stream_received(self, events: Sequence[StreamEvent]) -> None:
         """Take what one read of the socket brought."""
@@ -129,11 +131,16 @@ class Stream:
 
     def delivered(self, end_lsn: Lsn) -> None:
         """The sink has taken everything before `end_lsn`."""
-        self._acknowledge(end_lsn)
+        self._delivery.keep(self._epoch, end_lsn)
 
     def drained(self) -> None:
         """The sink has taken everything."""
         self._acknowledge_when_idle()
+
+    def durable(self, epoch: str, lsn: Lsn) -> None:
+        """Everything before `lsn` is kept. Of a former history it would say too much."""
+        if epoch == self._epoch:
+            self._acknowledge(lsn)
 
     def has_room(self) -> None:
         """The sink has caught up: read on."""
@@ -142,7 +149,7 @@ class Stream:
     def _acknowledge_when_idle(self) -> None:
         """Nothing waits: what lies before the last keepalive is of no use to us."""
         if self._delivery.is_idle and self._assembler.is_between_transactions:
-            self._acknowledge(self._wal_end)
+            self._delivery.keep(self._epoch, self._wal_end)
 
     def _acknowledge(self, lsn: Lsn) -> None:
         if lsn > self._progress.acknowledged:

@@ -126,17 +126,17 @@ async def test_other_files_in_the_folder_are_left_alone(folder: JournalFolder) -
 
 
 async def test_one_process_writes_a_folder(folder: JournalFolder) -> None:
-    journal = folder.open()
+    journal = await folder.open()
     with pytest.raises(SetupError, match="Another process"):
-        folder.open()
+        await folder.open()
     await journal.close()
-    folder.open()
+    await folder.open()
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_advice(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_made_is_told_with_advice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match=r"journal\.store"):
-        JournalFolder(tmp_path / "file" / "journal").open()
+        await JournalFolder(tmp_path / "file" / "journal").open()
 
 
 async def test_a_segment_that_is_missing_ends_the_history_before_it(folder: JournalFolder) -> None:
