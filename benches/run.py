@@ -25,6 +25,7 @@ from benches.support.result import RESULTS_DIR, Result, read_result
 BENCHES = (
     "latency_changes",
     "change_cost",
+    "journal",
     "policy_throughput",
     "fanout",
     "heartbeats",

@@ -21,6 +21,7 @@ from tidewire.engine import change_frames
 from tidewire.engine.change_group import SUBSCRIBED
 from tidewire.engine.stats import Stats
 from tidewire.ports.change_source import StreamState, StreamStatus
+from tidewire.ports.journal import JournalStatus
 from tidewire.protocol.phoenix import codes
 from tidewire.protocol.websocket import close_codes
 from tidewire.server.numbers import TenantNumbers, process_samples
@@ -114,6 +115,8 @@ def test_every_close_code_is_on_the_page_of_errors() -> None:
 def test_every_metric_is_on_its_page_with_its_meaning() -> None:
     written: Any = SimpleNamespace(frames_written=0, bytes_written=0)
     source: Any = SimpleNamespace(status=StreamStatus(state=StreamState.LIVE))
+    journal = SimpleNamespace(status=JournalStatus("files"))
+    recorder: Any = SimpleNamespace(journal=journal, repeated=0)
     samples = [
         *TenantNumbers(Stats(), source, written, RowSecurityStats(), recorder).samples(),
         *process_samples(started_s=0.0),

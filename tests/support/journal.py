@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,17 @@ class JournalFolder:
     @property
     def segments(self) -> list[Path]:
         return sorted(self.path.glob("*.segment"))
+
+
+@asynccontextmanager
+async def journal_folder(path: Path) -> AsyncGenerator[JournalFolder]:
+    """A folder whose journals are closed at the end, whatever was made to fail."""
+    folder = JournalFolder(path)
+    yield folder
+    folder.files.failing.clear()
+    folder.files.gate.set()
+    for journal in folder.opened:
+        await journal.close()
 
 
 async def read_all(journal: FileJournal, after: Position | None = None) -> list[Transaction]:

@@ -64,4 +64,5 @@ class Position(msgspec.Struct, frozen=True, order=True, gc=False):
 
 def last_place(transaction: Transaction) -> Place:
     """Where the last change of a transaction stands; seq 0 for one without changes."""
-    return transaction.commit_lsn, max(0, len(transaction.changes) - 1)
+    changes = transaction.changes
+    return transaction.commit_lsn, len(changes) - 1 if changes else 0

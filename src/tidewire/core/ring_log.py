@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 
 from tidewire.core.change import Change, Transaction
 from tidewire.core.position import Place, last_place
@@ -56,16 +55,19 @@ class RingLog:
         """Forget everything; what is appended next comes right behind `floor`."""
         self.floor = floor
         self.bytes = 0
-        self._ring: deque[Transaction] = deque()
-        self._sizes: deque[int] = deque()
+        # Lists whose first `_head` items are gone: a page begins anywhere, and a deque is slow
+        # in its middle.
+        self._ring: list[Transaction | None] = []
+        self._sizes: list[int] = []
+        self._head = 0
 
     def __len__(self) -> int:
-        return len(self._ring)
+        return len(self._ring) - self._head
 
     @property
     def oldest(self) -> Transaction | None:
         """The transaction that would make room next."""
-        return self._ring[0] if self._ring else None
+        return self._ring[self._head] if len(self) else None
 
     def append(self, transaction: Transaction, size: int | None = None) -> None:
         """Keep `transaction`, which committed after all that are here.
@@ -74,15 +76,25 @@ class RingLog:
             transaction: The newest.
             size: Its size, as `bytes_of` has it, where the caller knows it already.
         """
-        ring = self._ring
-        assert not ring or transaction.commit_lsn > ring[-1].commit_lsn
         size = bytes_of(transaction) if size is None else size
-        ring.append(transaction)
+        self._ring.append(transaction)
         self._sizes.append(size)
         self.bytes += size
-        while len(ring) > self._count_max or self.bytes > self._bytes_max:
-            self.bytes -= self._sizes.popleft()
-            self.floor = last_place(ring.popleft())
+        while self.bytes > self._bytes_max or len(self._ring) - self._head > self._count_max:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        head = self._head
+        dropped = self._ring[head]
+        assert dropped is not None
+        self.floor = last_place(dropped)
+        self.bytes -= self._sizes[head]
+        self._ring[head] = None
+        self._head = head = head + 1
+        if 2 * head > len(self._ring):
+            del self._ring[:head]
+            del self._sizes[:head]
+            self._head = 0
 
     def page_after(self, place: Place) -> list[Transaction]:
         """The next transactions that hold something behind `place`; empty when none does.
@@ -91,24 +103,31 @@ class RingLog:
         """
         assert place >= self.floor
         ring = self._ring
-        index = bisect_left(ring, place[0], key=_commit_lsn)
-        if index < len(ring) and last_place(ring[index]) <= place:
-            index += 1
-        page: list[Transaction] = []
+        first = index = self._index_behind(place)
         changes = size = 0
         while index < len(ring) and changes < PAGE_CHANGES_MAX and size < PAGE_BYTES_MAX:
-            transaction = ring[index]
-            page.append(transaction)
-            changes += len(transaction.changes)
+            changes += len(_there(ring[index]).changes)
             size += self._sizes[index]
             index += 1
-        return page
+        return [_there(kept) for kept in ring[first:index]]
 
     def all_after(self, place: Place) -> list[Transaction]:
         """Every transaction behind `place`, which must not lie before the floor."""
         assert place >= self.floor
-        return [kept for kept in self._ring if last_place(kept) > place]
+        return [_there(kept) for kept in self._ring[self._index_behind(place) :]]
+
+    def _index_behind(self, place: Place) -> int:
+        ring = self._ring
+        index = bisect_left(ring, place[0], lo=self._head, key=_commit_lsn)
+        if index < len(ring) and last_place(_there(ring[index])) <= place:
+            index += 1
+        return index
 
 
-def _commit_lsn(transaction: Transaction) -> int:
-    return transaction.commit_lsn
+def _there(kept: Transaction | None) -> Transaction:
+    assert kept is not None  # only behind the head
+    return kept
+
+
+def _commit_lsn(kept: Transaction | None) -> int:
+    return _there(kept).commit_lsn

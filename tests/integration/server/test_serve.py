@@ -57,7 +57,8 @@ async def test_the_ready_file_says_where_everything_is(servers: Launcher) -> Non
         told["database_url"], "select rolsuper from pg_roles where rolname = current_user"
     )
     async with httpx.AsyncClient(base_url=told["url"]) as http:
-        assert (await http.get("/readyz")).json() == {"ready": True, "checks": {"stream": "live"}}
+        checks = {"stream": "live", "journal": "ok"}
+        assert (await http.get("/readyz")).json() == {"ready": True, "checks": checks}
         assert (await http.get("/config.json")).json()["anon_key"] == told["anon_key"]
         assert "tidewire_stream_live 1.0" in (await http.get("/metrics")).text
         assert "Changes as they are committed" in (await http.get(told["dashboard_url"])).text

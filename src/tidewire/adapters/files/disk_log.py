@@ -132,7 +132,7 @@ class DiskLog:
 
     def add(self, transaction: Transaction) -> int | None:
         """Take a transaction; gives its size in the file, or None when it is not written."""
-        size = None
+        size, end_lsn = None, transaction.end_lsn
         if self._is_writing:
             segment = self.segments[-1]
             if segment.size >= self._limits.segment_bytes:
@@ -140,10 +140,10 @@ class DiskLog:
             data = segment.add(transaction)
             size = len(data)
             self._put(segment, data)
-            self._noted = transaction.end_lsn
+            self._noted = end_lsn
         self.last = last_place(transaction)
-        if transaction.end_lsn > self.covered:
-            self.covered = transaction.end_lsn
+        if end_lsn > self.covered:
+            self.covered = end_lsn
         return size
 
     def check_ring(self) -> None:

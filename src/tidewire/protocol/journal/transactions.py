@@ -32,7 +32,8 @@ _ITEM = struct.Struct("<BIII")
 
 _OVERFLOWED = 1
 
-_KINDS = (ChangeKind.INSERT, ChangeKind.UPDATE, ChangeKind.DELETE, ChangeKind.TRUNCATE)
+_INSERT, _UPDATE, _DELETE = ChangeKind.INSERT, ChangeKind.UPDATE, ChangeKind.DELETE
+_KINDS = (_INSERT, _UPDATE, _DELETE, ChangeKind.TRUNCATE)
 _MESSAGE = 4
 _KIND_BITS = 0x07
 _HAS_NEW = 0x10
@@ -82,9 +83,15 @@ def encode_transaction(transaction: Transaction, number_of: Callable[[Relation],
         )
     ]
     pack = _ITEM.pack
+    relation, number = None, 0
     for item in changes:
         if isinstance(item, Change):
-            what = _code(item.kind)
+            if item.relation is not relation:
+                relation = item.relation
+                number = number_of(relation)
+            kind = item.kind
+            # Compared by identity: hashing an enum's member costs more than all of these.
+            what = 0 if kind is _INSERT else 1 if kind is _UPDATE else 2 if kind is _DELETE else 3
             new, old = item.new, item.old
             if new is None:
                 new = b""
@@ -96,7 +103,7 @@ def encode_transaction(transaction: Transaction, number_of: Callable[[Relation],
                 what |= _HAS_OLD
             if item.old_is_full:
                 what |= _OLD_IS_FULL
-            parts += (pack(what, number_of(item.relation), len(new), len(old)), new, old)
+            parts += (pack(what, number, len(new), len(old)), new, old)
         else:
             prefix = item.prefix.encode()
             parts += (pack(_MESSAGE, 0, len(prefix), len(item.content)), prefix, item.content)
@@ -151,12 +158,3 @@ def decode_transaction(blob: bytes, relations: Sequence[Relation]) -> Transactio
     return Transaction(
         Lsn(commit_lsn), Lsn(end_lsn), xid, committed_at_us, tuple(items), is_overflowed
     )
-
-
-def _code(kind: ChangeKind) -> int:
-    # Compared by identity: hashing an enum's member costs more than all of these.
-    if kind is ChangeKind.INSERT:
-        return 0
-    if kind is ChangeKind.UPDATE:
-        return 1
-    return 2 if kind is ChangeKind.DELETE else 3

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.journal import JournalFolder
+from tests.support.journal import JournalFolder, journal_folder
 
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> AsyncIterator[JournalFolder]:
-    folder = JournalFolder(tmp_path / "journal")
-    yield folder
-    folder.files.failing.clear()
-    folder.files.gate.set()
-    for journal in folder.opened:
-        await journal.close()
+    async with journal_folder(tmp_path / "journal") as folder:
+        yield folder
