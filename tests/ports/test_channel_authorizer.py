@@ -32,11 +32,13 @@ TEAM = frozenset({Right.WRITE_BROADCAST, Right.WRITE_PRESENCE})
 POLICIES = """
 create policy hear on realtime.messages for select to authenticated
   using (realtime.topic() like 'open%'
-         and case when auth.jwt() ->> 'sub' = 'raises' then (auth.jwt() ->> 'sub')::int > 0 else true end);
+         and case when auth.jwt() ->> 'sub' = 'raises' then (auth.jwt() ->> 'sub')::int > 0
+              else true end);
 create policy speak on realtime.messages for insert to authenticated
   with check (realtime.topic() like (auth.jwt() ->> 'team') || '%'
               and extension in ('broadcast', 'presence')
-              and case when auth.jwt() ->> 'sub' = 'raises' then (auth.jwt() ->> 'sub')::int > 0 else true end);
+              and case when auth.jwt() ->> 'sub' = 'raises' then (auth.jwt() ->> 'sub')::int > 0
+              else true end);
 """
 
 
