@@ -29,6 +29,7 @@ from tidewire.core.lsn import Lsn
 from tidewire.core.topic import Topic
 from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.change_router import ChangeRouter
+from tidewire.engine.database_broadcasts import DatabaseBroadcasts
 from tidewire.engine.fanout import LANE_V2
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
@@ -167,6 +168,7 @@ class House:
         authorizer: Authorizer | None = None,
         *,
         sends_key_only_deletes: bool = True,
+        broadcasts: DatabaseBroadcasts | None = None,
     ) -> None:
         self.catalogs = FakeCatalogs(first)
         self.fanout = Fanout(asyncio.get_running_loop())
@@ -186,6 +188,7 @@ class House:
             random.Random(1),
             is_congested=lambda: self.is_congested,
             sends_key_only_deletes=sends_key_only_deletes,
+            broadcasts=broadcasts,
         )
 
     async def join(

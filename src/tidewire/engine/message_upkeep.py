@@ -13,8 +13,8 @@ from tidewire.ports.message_store import MessageStore
 logger = logging.getLogger(__name__)
 
 EVERY_S = 900.0
-AGAIN_S = 30.0
-"""Wait after a failure; partitions are there for three days ahead."""
+AGAIN_S = 15.0
+"""Wait after the first failure, doubled with each; partitions are there for three days ahead."""
 
 
 class MessageUpkeep:
@@ -37,8 +37,10 @@ class MessageUpkeep:
 
     async def run(self) -> None:
         """Once at the start, then every quarter of an hour, until cancelled."""
+        failures = 0
         while True:
-            wait_s = EVERY_S if await self.once() else AGAIN_S
+            failures = 0 if await self.once() else failures + 1
+            wait_s = min(AGAIN_S * 2 ** min(failures - 1, 10), EVERY_S) if failures else EVERY_S
             await asyncio.sleep(wait_s * self._rng.uniform(0.8, 1.2))
 
     async def once(self) -> bool:

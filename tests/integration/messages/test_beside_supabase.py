@@ -79,6 +79,27 @@ async def test_somebody_elses_table_gets_days_but_no_default_partition(
     await db.execute("drop role their_admin")
 
 
+async def test_where_nothing_of_ours_could_be_made_there_is_nothing_to_look_after(
+    database_url: str,
+) -> None:
+    store = PostgresMessageStore(database_url)
+    assert (await store.keep(retention_days=3, payload_bytes_max=1000)).startswith("nothing")
+    await store.close()
+
+
+async def test_the_limit_of_payloads_is_told_to_those_who_send(
+    db: asyncpg.Connection, database_url: str
+) -> None:
+    await migrate_with_report(database_url)
+    store = PostgresMessageStore(database_url)
+    await store.keep(retention_days=3, payload_bytes_max=1000)
+    await store.close()
+    with pytest.raises(asyncpg.InvalidParameterValueError, match="1000 are allowed"):
+        await db.execute(
+            "select realtime.send(jsonb_build_object('x', repeat('x', 1000)), 'e', 't')"
+        )
+
+
 async def test_a_publication_that_was_dropped_comes_back(
     db: asyncpg.Connection, migrated_database_url: str, database_url: str
 ) -> None:

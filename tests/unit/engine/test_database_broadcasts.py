@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support import changes
 from tests.support.changes import COMMITTED_AT_US
 from tests.support.clock import ManualClock
 from tests.support.rows import make_row
@@ -20,6 +22,7 @@ from tidewire.core.change import (
 from tidewire.core.errors import BrokerUnavailableError
 from tidewire.core.lsn import Lsn
 from tidewire.core.message import Message, PayloadEncoding
+from tidewire.engine.cohorts import Cohorts
 from tidewire.engine.database_broadcasts import DatabaseBroadcasts
 from tidewire.engine.stats import Stats
 
@@ -58,6 +61,7 @@ class House:
     def __init__(self) -> None:
         self.published: list[Message] = []
         self.held: list[tuple[Message, float]] = []
+        self.on_publish: Callable[[Message], object] = self.published.append
         self.refuses = False
         self.stats = Stats()
         self.clock = ManualClock(COMMITTED_AT_US / 1e6)
@@ -76,7 +80,7 @@ class House:
     def publish(self, message: Message) -> None:
         if self.refuses:
             raise BrokerUnavailableError
-        self.published.append(message)
+        self.on_publish(message)
 
     def message(self, change: Change) -> Message | None:
         return self.broadcasts.message_of(change, COMMITTED_AT_US)
@@ -190,8 +194,8 @@ def test_text_of_a_database_without_an_encoding_is_mended(house: House) -> None:
 
 
 async def test_whole_transactions_are_published_in_order(house: House) -> None:
-    def transaction(*changes: Any, overflowed: bool = False) -> Transaction:
-        return Transaction(Lsn(1), Lsn(2), 1, COMMITTED_AT_US, changes, overflowed)
+    def transaction(*items: Any, overflowed: bool = False) -> Transaction:
+        return Transaction(Lsn(1), Lsn(2), 1, COMMITTED_AT_US, items, overflowed)
 
     rows = [row(event=b"%d" % number) for number in range(3)]
     other = row(relation("trips", "public", ("id",)))
@@ -212,8 +216,7 @@ async def test_between_many_messages_others_get_their_turn(house: House) -> None
     async def pace() -> None:
         pauses.append(len(house.published))
 
-    changes = (row(),) * 600
-    whole = Transaction(Lsn(1), Lsn(2), 1, COMMITTED_AT_US, changes)
+    whole = Transaction(Lsn(1), Lsn(2), 1, COMMITTED_AT_US, (row(),) * 600)
     await house.broadcasts.publish_all([whole], pace)
     assert pauses == [256, 512]
 
@@ -236,3 +239,51 @@ def test_what_the_broker_does_not_take_is_counted(
         house.broadcasts.publish(message)
     assert house.stats.database_broadcasts_dropped_total == 1
     assert house.stats.database_broadcasts_total == 0
+
+
+# ------------------------------------------------------------------ in the stream of changes
+
+
+async def test_messages_and_changes_are_handed_on_in_commit_order(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routing = changes.House(changes.catalog(changes.table()), broadcasts=house.broadcasts)
+    receiver, _ = await routing.join({"event": "*", "schema": "public", "table": "trips"})
+    log: list[str] = []
+    house.on_publish = lambda message: log.append(message.event)
+    offer = Cohorts.offer
+
+    def noted(cohorts: Cohorts, frame: Any) -> None:
+        log.append("change")
+        offer(cohorts, frame)
+
+    monkeypatch.setattr(Cohorts, "offer", noted)
+    trips = changes.relation_of(changes.table())
+    change = changes.insert(trips, b"7", b"paid", None)
+    await routing.send(row(event=b"1"), change, row(event=b"2"), row(event=b"3"), change)
+    assert log == ["1", "change", "2", "3", "change"]
+    assert len(receiver.take()) == 2
+
+
+async def test_messages_are_sent_also_when_nobody_wants_changes(house: House) -> None:
+    routing = changes.House(changes.catalog(changes.table()), broadcasts=house.broadcasts)
+    await routing.send(row(event=b"1"), row(event=b"2"))
+    assert [message.event for message in house.published] == ["1", "2"]
+
+
+async def test_messages_are_sent_also_when_the_changes_beside_them_are_given_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidewire.engine.change_router.ROUNDS_MAX", 0)
+    routing = changes.House(changes.catalog(changes.table()), broadcasts=house.broadcasts)
+    await routing.join({"event": "*", "schema": "public", "table": "trips"})
+    trips = changes.relation_of(changes.table())
+    await routing.send(changes.insert(trips, b"7", b"paid", None), row(event=b"1"))
+    assert [message.event for message in house.published] == ["1"]
+
+
+async def test_a_transaction_too_large_to_be_read_is_counted(house: House) -> None:
+    routing = changes.House(changes.catalog(changes.table()), broadcasts=house.broadcasts)
+    await routing.join({"event": "*", "schema": "public", "table": "trips"})
+    await routing.send(overflowed=True)
+    assert house.stats.database_broadcasts_dropped_total == 1

@@ -13,6 +13,7 @@ from tests.support.house import Client, House
 from tidewire.core.errors import DatabaseUnavailableError
 from tidewire.core.message import Message, PayloadEncoding
 from tidewire.engine.history import BACKLOG_MESSAGES_MAX
+from tidewire.ports.channel_authorizer import Right
 from tidewire.ports.message_store import NewMessage, StoredMessage
 from tidewire.protocol.phoenix.payloads import row_meta
 
@@ -260,6 +261,19 @@ async def test_a_late_row_that_was_replayed_is_given_once(house: House, store: G
         "null",
     ]
     assert events(client) == ["e1", "e2"]
+
+
+async def test_who_may_not_hear_broadcasts_is_given_none_of_the_past(
+    house: House, store: GatedStore
+) -> None:
+    house.rules.set_rule(lambda _: frozenset({Right.READ_PRESENCE}))
+    store.messages = [stored(1)]
+    house.history.hold(live(2), 0)
+    client, ref = await joined(house, {}, presence={"enabled": True})
+    assert client.reply(ref)["status"] == "ok"
+    house.broker.publish(live(3))
+    assert events(client) == []
+    assert store.asked == []
 
 
 async def test_late_rows_are_bounded(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

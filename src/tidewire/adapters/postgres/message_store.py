@@ -53,6 +53,10 @@ select n.id::uuid, n.topic, 'broadcast', true, true, n.event, n.payload::jsonb, 
 """
 _NEEDED_TO_INSERT = {"binary_payload", "skip_broadcast", "expires_at"}
 
+_THERE = """
+select to_regclass('realtime.tidewire_broadcast_settings') is not null as has_settings,
+       to_regprocedure('realtime.tidewire_keep_messages(integer)') is not null as has_keeping
+"""
 _KEEP = "select realtime.tidewire_keep_messages($1)::text"
 _TELL_LIMIT = """
 update realtime.tidewire_broadcast_settings set payload_bytes_max = $1
@@ -124,7 +128,12 @@ class PostgresMessageStore:
         self._columns = frozenset()
         try:
             async with self._keeping.connected() as connection:
-                await connection.fetch(_TELL_LIMIT, payload_bytes_max)
+                row = await connection.fetchrow(_THERE)
+                assert row is not None, "a query without FROM has one row"
+                if row["has_settings"]:
+                    await connection.fetch(_TELL_LIMIT, payload_bytes_max)
+                if not row["has_keeping"]:
+                    return "nothing: the function could not be made, see the migrations' notes"
                 return str(await connection.fetchval(_KEEP, retention_days))
         except StatementError as error:
             raise DatabaseUnavailableError(f"partitions cannot be kept: {error}") from error
