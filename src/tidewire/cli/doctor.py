@@ -41,7 +41,7 @@ def command(
             url = find_running(data_dir).database_url
         except SetupError as error:
             absent = error.problem
-    report: Report = asyncio.run(doctor.examine(settings, url, absent=absent))
+    report: Report = asyncio.run(doctor.examine(settings, url, absent=absent, data_dir=data_dir))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)))
     else:
@@ -66,6 +66,12 @@ def _tell(report: Report) -> None:
                 f"{slot.lag_bytes} bytes behind"
             )
         click.echo(f"tables         {', '.join(table.name for table in database.tables) or 'none'}")
+    if report.journal is not None:
+        journal = report.journal
+        click.echo(
+            f"journal        {journal.segments} files, {journal.bytes} bytes, "
+            f"room for {journal.free_bytes} more"
+        )
     for finding in report.findings:
         colour = "red" if finding.severity == "error" else "yellow"
         click.secho(f"{finding.severity}: ", fg=colour, bold=True, nl=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import msgspec
 
@@ -15,6 +16,7 @@ from tidewire.adapters.postgres.safety import find_unsafe
 from tidewire.core.errors import RealtimeError, SetupError
 from tidewire.protocol.pgoutput.render import renderer_name
 from tidewire.server.auth_settings import AuthSettings
+from tidewire.server.journal_report import JournalReport, look_at_journal
 from tidewire.server.open_files import open_files_warning, raise_open_files
 from tidewire.server.settings import Settings
 from tidewire.server.unsafe_settings import unsafe_settings
@@ -48,11 +50,13 @@ class Report(msgspec.Struct, frozen=True):
         installation: What runs here.
         database: None when it could not be looked at.
         findings: Errors first.
+        journal: What the journal's folder holds; None when there is none.
     """
 
     installation: Installation
     database: Diagnosis | None
     findings: list[Finding]
+    journal: JournalReport | None = None
 
     @property
     def has_error(self) -> bool:
@@ -60,20 +64,26 @@ class Report(msgspec.Struct, frozen=True):
         return any(finding.severity == "error" for finding in self.findings)
 
 
-async def examine(settings: Settings, database_url: str, *, absent: str = "") -> Report:
-    """Look at the installation, the settings and the database; changes nothing.
+async def examine(
+    settings: Settings, database_url: str, *, absent: str = "", data_dir: Path | None = None
+) -> Report:
+    """Look at the installation, the settings, the journal and the database; changes nothing.
 
     Args:
         settings: All of them.
         database_url: Where to look; "" when there is none.
         absent: Why there is none.
+        data_dir: The server's data folder; None for the one of the settings.
     """
     installation, findings = _examine_installation(settings)
     findings += unsafe_settings(settings)
+    folder = data_dir or Path(settings.server.data_dir)
+    journal, unfit_journal = look_at_journal(settings.journal, folder)
+    findings += unfit_journal
     if not database_url:
         advice = "Start the server first, or give --database-url."
         findings.append(Finding("no_database", "warning", absent, advice))
-        return Report(installation, None, findings)
+        return Report(installation, None, findings, journal)
     publication = settings.database.publication
     unfit = await check_database(database_url, publication=publication)
     findings += unfit
@@ -88,7 +98,7 @@ async def examine(settings: Settings, database_url: str, *, absent: str = "") ->
         except RealtimeError as error:
             findings.append(Finding("not_diagnosed", "error", str(error)))
     findings.sort(key=lambda finding: finding.severity != "error")
-    return Report(installation, database, findings)
+    return Report(installation, database, findings, journal)
 
 
 def _examine_installation(settings: Settings) -> tuple[Installation, list[Finding]]:
