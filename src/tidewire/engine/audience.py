@@ -25,31 +25,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tidewire.engine.fanout import FanoutFrame
+from tidewire.engine.member import Member, Writer
 from tidewire.engine.pace import Pace
 
 SLICE_WRITES = 256
-
-
-class Writer(Protocol):
-    """What a member's frames are written to: a `ports.transport.Transport`, as far as needed."""
-
-    def write(self, data: bytes, /) -> None:
-        """Take prebuilt WebSocket frames; never blocks, never raises."""
-        ...
-
-
-class Member(Protocol):
-    """One receiver of an audience."""
-
-    @property
-    def lane(self) -> int:
-        """Its wire form, one of the lanes."""
-        ...
-
-    @property
-    def transport(self) -> Writer:
-        """Where its frames are written."""
-        ...
 
 
 class Backlog(Protocol):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tidewire.core.presence_state import PresenceMeta
-from tidewire.engine.audience import Writer
 from tidewire.engine.hub import Room
+from tidewire.engine.member import Writer
 from tidewire.engine.subscriptions import ChangeGroup
 from tidewire.ports.channel_authorizer import ChannelRights, Right
 from tidewire.ports.token_verifier import Claims

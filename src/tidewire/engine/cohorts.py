@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tidewire.core.row_policy import RowPolicy
-from tidewire.engine.audience import Audience, Member
+from tidewire.engine.audience import Audience
 from tidewire.engine.fanout import FanoutFrame
+from tidewire.engine.member import Member
 
 KeyRule = tuple[frozenset[str] | None, frozenset[str]]
 """What of the claims a policy's viewer keys are made of: policies with equal rules share keys."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tidewire.core.topic import Topic
-from tidewire.engine.audience import Audience, Fanout, Member
+from tidewire.engine.audience import Audience, Fanout
 from tidewire.engine.fanout import FanoutFrame
+from tidewire.engine.member import Member
 
 
 class Room:

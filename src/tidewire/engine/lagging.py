@@ -20,12 +20,13 @@ from typing import Protocol
 
 from tidewire.core.clock import Clock
 from tidewire.core.rate_limit import Meter, rates
-from tidewire.engine.audience import Audience, Backlog, Fanout, Member, Writer
+from tidewire.engine.audience import Audience, Backlog, Fanout
 from tidewire.engine.change_group import EXTENSION
 from tidewire.engine.channel import Channel
 from tidewire.engine.conflation import Conflation, Owed
 from tidewire.engine.fanout import FanoutFrame
 from tidewire.engine.limits import Limits
+from tidewire.engine.member import Member, Writer
 from tidewire.engine.stats import Stats
 from tidewire.protocol.phoenix import payloads
 

@@ -30,7 +30,7 @@ from tidewire.core.errors import (
     InvalidSubscriptionError,
 )
 from tidewire.core.topic import Topic
-from tidewire.engine.audience import Audience, Member
+from tidewire.engine.audience import Audience
 from tidewire.engine.catalog_diff import CatalogDiff
 from tidewire.engine.change_group import (
     SUBSCRIBED,
@@ -44,6 +44,7 @@ from tidewire.engine.change_group import (
     canonical_request,
 )
 from tidewire.engine.decisions import Decisions
+from tidewire.engine.member import Member
 from tidewire.engine.predicate_compiler import PredicateCompiler
 from tidewire.engine.subscription_entry import Entry, parse_entry
 from tidewire.engine.table_route import UNANCHORED_MAX, TableRoute

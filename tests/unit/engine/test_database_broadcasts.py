@@ -22,7 +22,7 @@ from tidewire.core.change import (
 from tidewire.core.errors import BrokerUnavailableError
 from tidewire.core.lsn import Lsn
 from tidewire.core.message import Message, PayloadEncoding
-from tidewire.engine.cohorts import Cohorts
+from tidewire.engine.audience import Audience
 from tidewire.engine.database_broadcasts import DatabaseBroadcasts
 from tidewire.engine.stats import Stats
 
@@ -251,13 +251,13 @@ async def test_messages_and_changes_are_handed_on_in_commit_order(
     receiver, _ = await routing.join({"event": "*", "schema": "public", "table": "trips"})
     log: list[str] = []
     house.on_publish = lambda message: log.append(message.event)
-    offer = Cohorts.offer
+    offer = Audience.offer
 
-    def noted(cohorts: Cohorts, frame: Any) -> None:
+    def noted(audience: Audience, frame: Any, *rest: Any) -> None:
         log.append("change")
-        offer(cohorts, frame)
+        offer(audience, frame, *rest)
 
-    monkeypatch.setattr(Cohorts, "offer", noted)
+    monkeypatch.setattr(Audience, "offer", noted)
     trips = changes.relation_of(changes.table())
     change = changes.insert(trips, b"7", b"paid", None)
     await routing.send(row(event=b"1"), change, row(event=b"2"), row(event=b"3"), change)
