@@ -203,6 +203,21 @@ async def test_messages_of_many_writers_all_arrive_each_writers_in_order(
         assert [p["n"] for p in got if p["writer"] == writer] == list(range(50))
 
 
+async def test_who_asks_is_told_that_messages_from_sql_arrive(
+    database: asyncpg.Connection, server: TidewireServer, js: StockJs
+) -> None:
+    topic = unused_name("room")
+    config = {"broadcast": {"replication_ready": True}}
+    channel = await (await js.client(server.url, server.anon_key)).channel(topic, config=config)
+    await channel.subscribe()
+    assert await channel.systems.next() == {
+        "extension": "system",
+        "status": "ok",
+        "message": "Replication connection established",
+        "channel": topic,
+    }
+
+
 # ------------------------------------------------------------------ what cannot be sent
 
 

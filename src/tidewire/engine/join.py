@@ -40,6 +40,9 @@ from tidewire.protocol.phoenix.join_config import JoinConfig, ReplayWish, parse_
 
 logger = logging.getLogger(__name__)
 
+REPLICATION_DEADLINE_S = 60.0
+"""How long a channel that asks for it is kept waiting for the stream. Source: specification 3.7."""
+
 
 class Joins:
     """Lets channels in and out."""
@@ -333,6 +336,20 @@ class Joins:
         self._expiry.watch(channel)
         if topic.private:
             self._rights.opened(channel)
+        if config.replication_ready:
+            self._tasks.spawn(self._tell_replication(channel), "replication ready")
+
+    async def _tell_replication(self, channel: Channel) -> None:
+        """Say when broadcasts from SQL arrive, or close the channel when they do not (3.7)."""
+        try:
+            async with asyncio.timeout(REPLICATION_DEADLINE_S):
+                await self._router.wait_live()
+        except TimeoutError:
+            if channel.is_open:
+                self.shut_down(channel, codes.REPLICATION_NOT_READY)
+            return
+        if channel.is_open:
+            channel.push_system("system", "ok", codes.REPLICATION_READY)
 
     def _new_key(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))

@@ -287,3 +287,18 @@ async def test_late_rows_are_bounded(house: House, monkeypatch: pytest.MonkeyPat
 def test_the_message_of_a_client_and_the_row_it_becomes_have_one_id() -> None:
     row = NewMessage("i", "t", "e", b"{}", PayloadEncoding.JSON, 0.0, 1)
     assert json.loads(row_meta(row.id)) == {"id": "i"}
+
+
+async def test_a_stream_that_does_not_come_closes_the_channel_that_waits_for_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidewire.engine.join.REPLICATION_DEADLINE_S", 0.01)
+    house.router.live.clear()
+    client = house.connect()
+    client.join(TOPIC, {"broadcast": {"replication_ready": True}})
+    async with asyncio.timeout(5):
+        while not client.events("phx_close"):
+            await asyncio.sleep(0)
+    (message,) = client.events("system")
+    assert message["message"] == "Replication connection was not established in time"
+    assert message["status"] == "error"

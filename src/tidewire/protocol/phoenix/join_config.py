@@ -37,6 +37,7 @@ class JoinConfig(msgspec.Struct, frozen=True):
     Attributes:
         broadcast_ack: Reply to each broadcast push.
         broadcast_self: Deliver own broadcasts to this channel too.
+        replication_ready: Say when broadcasts from SQL arrive (3.7).
         replay: History to send after the answer; None for none.
         presence_key: Key to be shown under; "" lets the server choose.
         presence_enabled: Send presence_state.
@@ -48,6 +49,7 @@ class JoinConfig(msgspec.Struct, frozen=True):
 
     broadcast_ack: bool = False
     broadcast_self: bool = False
+    replication_ready: bool = False
     replay: ReplayWish | None = None
     presence_key: str = ""
     presence_enabled: bool = False
@@ -122,6 +124,7 @@ def parse_join_config(payload: bytes) -> JoinConfig:
     return JoinConfig(
         broadcast_ack=reader.boolean(broadcast, "ack"),
         broadcast_self=reader.boolean(broadcast, "self"),
+        replication_ready=reader.boolean(broadcast, "replication_ready"),
         replay=_replay(broadcast),
         presence_key=reader.scalar_text(presence, "key"),
         presence_enabled=reader.boolean(presence, "enabled"),
