@@ -134,30 +134,30 @@ class Court:
     async def _selected_by_row(self, table: str, claims: Claims, role: str, key: str) -> set[Any]:
         """As `selected`, a row that raises left out.
 
-        The plan is made for somebody without claims: the planner itself tries stable functions,
-        and would raise for every row where the row's own policy does not.
+        Plans are made for somebody without claims, those inside of functions too: the planner
+        itself tries stable functions, and would raise where the row's own policy does not.
         """
         rows = await self.connection.fetch(f"select {quoted(key)} from {quoted(table)}")
-        seen: set[Any] = set()
         async with self.connection.transaction():
             await self.connection.execute(
                 f"""set local role "{role}"; set local plan_cache_mode = force_generic_plan;
                     prepare one as select from {quoted(table)} where {quoted(key)} = $1"""
             )
             await self._claim({})
-            await self.connection.execute("execute one(-1)")
+            for value in (-1, *(row[0] for row in rows)):
+                await self._shows(value)
             await self._claim(claims)
-            for (value,) in rows:
-                try:
-                    async with self.connection.transaction():
-                        found = await self.connection.execute(f"execute one({value})")
-                except asyncpg.PostgresError:
-                    continue
-                if found == "SELECT 1":
-                    seen.add(value)
+            seen = {row[0] for row in rows if await self._shows(row[0])}
             await self.connection.execute("deallocate one; reset role; reset plan_cache_mode")
             await self._claim({})
         return seen
+
+    async def _shows(self, value: Any) -> bool:
+        try:
+            async with self.connection.transaction():
+                return await self.connection.execute(f"execute one({value})") == "SELECT 1"
+        except asyncpg.PostgresError:
+            return False
 
     async def _claim(self, claims: Claims) -> None:
         await self.connection.fetch(

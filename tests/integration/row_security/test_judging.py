@@ -122,6 +122,16 @@ async def test_code_that_takes_the_role_back_gains_nothing(court: Court) -> None
     assert tuple(login) == (False, False, False)
 
 
+async def test_a_role_that_a_policy_sheds_is_taken_again_for_the_next_viewer(court: Court) -> None:
+    await court.connection.execute(
+        """create function public.shed() returns boolean language plpgsql as
+           $$ begin perform set_config('role', 'none', true); return true; end $$"""
+    )
+    await allow(court, "current_user = 'authenticated' and public.shed()")
+    images = await court.images("insert into trips values (1)")
+    assert await court.judge("trips", images, [user(ANN), user(BEN)]) == [[True, True]]
+
+
 async def test_settings_that_a_policy_changes_do_not_reach_the_next_viewer(court: Court) -> None:
     await court.connection.execute(
         """create function public.meddle() returns boolean language plpgsql as

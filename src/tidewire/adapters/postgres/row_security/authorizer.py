@@ -36,12 +36,15 @@ class RowSecurityLimits(msgspec.Struct, frozen=True):
     Attributes:
         sessions: Connections. A policy always goes to the same one, so a slow one leaves the
             other sessions free.
+        judging_s: Seconds after which a call of `judge` begins no more statements: what is left
+            fails, and the stream goes on.
         deadline_s: Seconds after which a call of `judge` is given up as unanswered.
         statement_timeout_s: Seconds that one statement may take in the server; a policy that
             takes longer fails for everybody, and is not asked again for a while.
     """
 
     sessions: int = 2
+    judging_s: float = 5.0
     deadline_s: float = 10.0
     statement_timeout_s: float = 2.0
 
@@ -72,6 +75,7 @@ class RowSecurityAuthorizer:
         """
         self.stats = RowSecurityStats()
         self._limits = limits or RowSecurityLimits()
+        self._clock = clock
         self._circuit = Circuit(clock)
         self._layouts = Layouts()
         self._local = LocalIndexes()
@@ -88,7 +92,9 @@ class RowSecurityAuthorizer:
             )
             for _ in range(self._limits.sessions)
         ]
-        self._judges = [Judge(session, self._circuit, self.stats) for session in self._sessions]
+        self._judges = [
+            Judge(session, self._circuit, self.stats, clock) for session in self._sessions
+        ]
 
     def read_decision(self, catalog: Catalog, table: Table, role: str) -> ReadDecision:
         """Decide from one state of the catalogue, without a query."""
@@ -185,6 +191,7 @@ class RowSecurityAuthorizer:
         waiting: dict[tuple[RowPolicy, Tier], list[Pending]],
         found: dict[int, Found],
     ) -> None:
+        until_s = self._clock.monotonic_s() + self._limits.judging_s
         by_judge: dict[int, list[tuple[RowPolicy, Tier]]] = {}
         for policy, tier in waiting:
             by_judge.setdefault(policy.table_oid % len(self._judges), []).append((policy, tier))
@@ -197,7 +204,7 @@ class RowSecurityAuthorizer:
                     pendings = await self._only_visible(judge, pendings, found)
                 for job in plan_jobs(policy, tier, pendings):
                     table = questions[job.pendings[0].place].table
-                    await judge.run(job, table, found.__getitem__)
+                    await judge.run(job, table, found.__getitem__, until_s=until_s)
 
         try:
             async with asyncio.timeout(self._limits.deadline_s), asyncio.TaskGroup() as group:

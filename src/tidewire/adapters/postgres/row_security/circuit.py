@@ -56,19 +56,18 @@ class Circuit:
         if len(self._policies) > ENTRIES_MAX:
             self._policies.popitem(last=False)
 
-    def note(
-        self, policy: RowPolicy, failed: Iterable[bytes], succeeded: Collection[bytes]
-    ) -> None:
+    def note(self, policy: RowPolicy, failed: Collection[bytes], asked: Iterable[bytes]) -> None:
         """Count what one call said of one policy.
 
         Args:
             policy: Which.
             failed: Viewers that failed on a row which was judged for somebody else.
-            succeeded: Viewers that did not fail.
+            asked: All viewers of the call; who did not fail begins anew.
         """
         if self._entries:
-            for key in succeeded:
-                self._entries.pop((policy, key), None)
+            for key in asked:
+                if key not in failed:
+                    self._entries.pop((policy, key), None)
         for key in failed:
             entry = self._entries.setdefault((policy, key), _Entry())
             entry.failures += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 import msgspec
@@ -12,11 +13,14 @@ from tidewire.core.row_policy import RowPolicy, Tier
 ROWS_MAX = 256
 """Rows of one call."""
 
-KEYS_MAX = 1_024
-"""Viewers of one call that has a statement for each."""
+KEYS_MAX = 128
+"""Viewers of one call that has a statement for each: many of them are no slow policy yet."""
 
 PAIRS_MAX = 100_000
 """Viewers times rows of one call that judges them as sets."""
+
+ORDERS_MAX = 64
+"""Sets of viewers whose order is remembered."""
 
 CALL_COST_PAIRS = 200
 """What a call costs, in decisions of tier SETS."""
@@ -69,8 +73,20 @@ class Job(msgspec.Struct, frozen=True):
 def make_job(policy: RowPolicy, tier: Tier, pendings: Iterable[Pending]) -> Job:
     """One call for all of `pendings`."""
     kept = tuple(pendings)
-    keys = frozenset[bytes]().union(*(pending.keys for pending in kept))
-    return Job(policy, tier, kept, tuple(sorted(keys)))
+    return Job(policy, tier, kept, _in_order(_union(kept)))
+
+
+def _union(pendings: Iterable[Pending]) -> frozenset[bytes]:
+    """Everybody who is asked about; the very set where it is one."""
+    sets = {id(pending.keys): pending.keys for pending in pendings}
+    if len(sets) == 1:
+        return next(iter(sets.values()))
+    return frozenset[bytes]().union(*sets.values())
+
+
+@functools.lru_cache(maxsize=ORDERS_MAX)
+def _in_order(keys: frozenset[bytes]) -> tuple[bytes, ...]:
+    return tuple(sorted(keys))
 
 
 def plan_jobs(policy: RowPolicy, tier: Tier, pendings: list[Pending]) -> list[Job]:
@@ -83,7 +99,7 @@ def plan_jobs(policy: RowPolicy, tier: Tier, pendings: list[Pending]) -> list[Jo
     jobs: list[Job] = []
     for part in _parts(tier, pendings):
         rows_max = ROWS_MAX
-        keys = len(frozenset[bytes]().union(*(pending.keys for pending in part)))
+        keys = len(_union(part))
         if tier is Tier.SETS:
             rows_max = max(1, min(ROWS_MAX, PAIRS_MAX // max(1, keys)))
         for start in range(0, len(part), rows_max):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -11,7 +12,7 @@ import msgspec
 from tidewire.adapters.postgres.query_session import Row, StatementError, StatementTimeoutError
 from tidewire.adapters.postgres.row_security.circuit import Circuit
 from tidewire.adapters.postgres.row_security.images import array_literal
-from tidewire.adapters.postgres.row_security.jobs import Job, Pending
+from tidewire.adapters.postgres.row_security.jobs import ORDERS_MAX, Job, Pending
 from tidewire.adapters.postgres.row_security.session import BOUND, JudgingSession, RightRefusedError
 from tidewire.adapters.postgres.row_security.statements import (
     bound_functions,
@@ -21,6 +22,7 @@ from tidewire.adapters.postgres.row_security.statements import (
 )
 from tidewire.adapters.postgres.row_security.stats import RowSecurityStats
 from tidewire.core.catalog import Table
+from tidewire.core.clock import Clock
 from tidewire.core.row_policy import RowPolicy, Tier
 from tidewire.protocol.pgwire.quoting import quote_identifier
 
@@ -49,14 +51,22 @@ class Found(msgspec.Struct):
 class Judge:
     """Carries calls out on one session."""
 
-    def __init__(self, session: JudgingSession, circuit: Circuit, stats: RowSecurityStats) -> None:
+    def __init__(
+        self, session: JudgingSession, circuit: Circuit, stats: RowSecurityStats, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._session = session
         self._circuit = circuit
         self._stats = stats
         self._told: set[tuple[str, str]] = set()
 
-    async def run(self, job: Job, table: Table, found: Callable[[int], Found]) -> None:
+    async def run(
+        self, job: Job, table: Table, found: Callable[[int], Found], *, until_s: float
+    ) -> None:
         """Judge a job's images; writes what comes of each into `found` of its place.
+
+        After `until_s`, monotonic seconds, no call is begun: what is left has failed, and the
+        policy is not asked for a while.
 
         Raises:
             DatabaseUnavailableError: No answer within the deadline.
@@ -65,6 +75,10 @@ class Judge:
         for _ in range(CALLS_MAX):
             if not waiting:
                 return
+            if self._clock.monotonic_s() > until_s:
+                self._circuit.hold_policy(job.policy)
+                self._tell("judging takes too long", job.policy, StatementTimeoutError(""))
+                break
             part = waiting.pop()
             try:
                 rows = await self._call(part, table)
@@ -134,7 +148,7 @@ class Judge:
             policy,
             kind,
             make,
-            claims=[key.decode() for key in job.keys],
+            claims=_texts(job.keys),
             columns=columns,
             rows=len(job.pendings),
         )
@@ -157,7 +171,7 @@ class Judge:
 
     def _take(self, job: Job, rows: Sequence[Row], found: Callable[[int], Found]) -> None:
         failed: dict[int, set[bytes]] = {}
-        everybody = frozenset(job.keys)
+        everybody = len(job.keys)
         for row in rows:
             key_number: int = row["key"]
             seen: list[int] = row["seen"] or []
@@ -174,12 +188,12 @@ class Judge:
         for number, keys in failed.items():
             pending = job.pendings[number]
             found(pending.place).failed |= keys & pending.keys
-            if len(keys) < len(everybody):
+            if len(keys) < everybody:
                 culprits |= keys
-        self._circuit.note(job.policy, culprits, everybody - culprits)
+        self._circuit.note(job.policy, culprits, job.keys)
 
     def _count(self, job: Job) -> None:
-        decisions = sum(len(pending.keys.intersection(job.keys)) for pending in job.pendings)
+        decisions = len(job.keys) * len(job.pendings)
         if job.tier is Tier.SETS:
             self._stats.sets_total += decisions
         elif job.tier is Tier.LOOP:
@@ -198,6 +212,11 @@ class Judge:
             text,
             extra={"role": policy.role, "table_oid": policy.table_oid, "reason": _kind(error)},
         )
+
+
+@functools.lru_cache(maxsize=ORDERS_MAX)
+def _texts(keys: tuple[bytes, ...]) -> list[str]:
+    return [key.decode() for key in keys]
 
 
 def _kind(error: StatementError) -> str:
