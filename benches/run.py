@@ -31,6 +31,7 @@ BENCHES = (
     "heartbeats",
     "connect_join",
     "token_refresh",
+    "private_joins",
     "memory_idle",
     "loop_blocking",
     "slow_readers",

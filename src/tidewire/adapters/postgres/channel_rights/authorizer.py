@@ -35,7 +35,7 @@ class ChannelRightsLimits(msgspec.Struct, frozen=True):
 
     batch_max: int = 64
     waiting_max: int = 50_000
-    interval_s: float = 0.02
+    interval_s: float = 0.025
     deadline_s: float = 5.0
     statement_timeout_s: float = 2.0
 
