@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidewire.core.errors import SetupError
@@ -79,7 +80,14 @@ class ForwardedRequests:
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, put right where a trusted proxy brought it."""
+        """Hand the request on, put right where a trusted proxy brought it.
+
+        A request with two hosts, or of HTTP/1.1 with none, is refused (RFC 9112 section 3.2):
+        a proxy and we could take it for different tenants'.
+        """
+        if scope["type"] == "http" and not _has_one_host(scope):
+            await Response("one Host header, please", 400)(scope, receive, send)
+            return
         client = scope.get("client")
         if scope["type"] == "http" and client and self._proxies.trusts(client[0]):
             scope = self._as_sent(scope, client[0])
@@ -98,6 +106,11 @@ class ForwardedRequests:
             kept = [(name, value) for name, value in headers if name != b"host"]
             changed["headers"] = [(b"host", host.encode("latin-1")), *kept]
         return changed
+
+
+def _has_one_host(scope: Scope) -> bool:
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    return hosts == 1 or (hosts == 0 and scope.get("http_version") == "1.0")
 
 
 def joined_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:

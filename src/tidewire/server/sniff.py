@@ -19,7 +19,6 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tidewire.ports.transport import Accept, Refusal, UpgradeRequest
@@ -38,6 +37,7 @@ from tidewire.protocol.websocket.handshake import (
     refusal,
     switching_protocols,
 )
+from tidewire.server.keep_alive_http import KeepAliveHttp
 from tidewire.server.upgrades import Decision, Grant, Upgrades
 from tidewire.transports.websocket import (
     Closable,
@@ -116,6 +116,7 @@ class Sniffer(asyncio.Protocol):
             self._transport.abort()
             return
         group.live.add(self)
+        self.upgrades.note_reading(self)
         self._set_deadline(group.limits.head_timeout_s, self._head_too_late)
 
     def data_received(self, data: bytes) -> None:
@@ -164,6 +165,7 @@ class Sniffer(asyncio.Protocol):
             self._refuse(HandshakeError("bare line break in the request head"))
 
     def _head_is_whole(self, data: bytes, end: int) -> None:
+        self.upgrades.reading.pop(self, None)
         if len(self.upgrades.group.live) > self.upgrades.group.limits.max_connections:
             self._answer(_TOO_MANY)
             return
@@ -187,7 +189,9 @@ class Sniffer(asyncio.Protocol):
 
     def _hand_to_http(self, data: bytes) -> None:
         self._leave()
-        protocol = KeepAliveHttp(self._config, self._server_state, self._app_state)
+        protocol = KeepAliveHttp(
+            self._config, self._server_state, self._app_state, limits=self.upgrades.group.limits
+        )
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
         protocol.data_received(data)
@@ -286,6 +290,7 @@ class Sniffer(asyncio.Protocol):
         """Answer and close, reading on until the client has seen it or the deadline passes."""
         self._state = _State.ANSWERED
         self._data = b""
+        self.upgrades.reading.pop(self, None)
         if self._task is not None:
             self._task.cancel()
         self._transport.write(response)
@@ -295,6 +300,7 @@ class Sniffer(asyncio.Protocol):
     def _leave(self) -> None:
         self._state = _State.GONE
         self._clear_deadline()
+        self.upgrades.reading.pop(self, None)
         self.upgrades.group.live.discard(self)
 
     def _set_deadline(self, delay_s: float, act: Any, *args: object) -> None:
@@ -305,37 +311,6 @@ class Sniffer(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-class KeepAliveHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which gives a later upgrade back to a sniffer.
-
-    The methods it replaces are not public interface of uvicorn: a contract test watches them.
-    """
-
-    def handle_websocket_upgrade(self) -> None:
-        """A request of this connection asks for WebSocket."""
-        cycle: Any = self.cycle  # None before the first request, whatever its type says
-        if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
-            return
-        self.connections.discard(self)
-        lines = [b"%s %s HTTP/1.1\r\n" % (self.scope["method"].encode(), self.url)]
-        lines += [b"%s: %s\r\n" % (name, value) for name, value in self.headers]
-        assert self.ws_protocol_class is not None
-        sniffer = cast("type[Sniffer]", self.ws_protocol_class)(
-            self.config, self.server_state, self.app_state
-        )
-        sniffer.connection_made(self.transport)
-        self.transport.set_protocol(sniffer)
-        sniffer.data_received(b"".join(lines) + b"\r\n")
-
-    def abort(self) -> None:
-        """End at once."""
-        self.transport.abort()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: an offer of HTTP/2, as Java's client makes, is served as HTTP/1.1."""
 
 
 def bound_sniffer(upgrades: Upgrades) -> type[Sniffer]:

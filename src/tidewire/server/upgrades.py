@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tidewire.ports.transport import Accept, Refusal, UpgradeRequest
 from tidewire.server.forwarded import TrustedProxies
-from tidewire.transports.websocket import SocketGroup
+from tidewire.transports.websocket import Closable, SocketGroup
 
 
 class Grant(NamedTuple):
@@ -37,6 +37,7 @@ class Upgrades:
         group: What connections share from then on that no `Grant` puts elsewhere.
         proxies: Whose X-Forwarded-For is believed.
         tasks: Decisions under way; the server ends and awaits them.
+        reading: Connections without a whole head, the oldest first.
     """
 
     def __init__(
@@ -52,3 +53,16 @@ class Upgrades:
         self.group = group
         self.proxies = proxies
         self.tasks: set[asyncio.Task[None]] = set()
+        self.reading: dict[Closable, None] = {}
+
+    def note_reading(self, connection: Closable) -> None:
+        """A new connection has sent no whole head yet; of too many such the oldest is ended.
+
+        The oldest is the likeliest never to send one: whoever opens connections without end
+        pushes out his own, and newcomers are let in.
+        """
+        self.reading[connection] = None
+        if len(self.reading) > self.group.limits.heads_max:
+            oldest = next(iter(self.reading))
+            del self.reading[oldest]
+            oldest.abort()

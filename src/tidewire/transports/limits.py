@@ -25,6 +25,8 @@ class SocketLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             also bounds what is under way, so what one client can be sent a round trip.
         head_timeout_s: How long a client may take to send its first request head.
         head_bytes_max: Longest first request head.
+        body_timeout_s: How long it may take to send the body of a request.
+        heads_max: Connections that have sent no whole head yet; of more, the oldest is ended.
         accept_timeout_s: How long the decision on an upgrade may take.
         close_timeout_s: How long a closing connection may take to end.
         max_connections: Most connections at once, HTTP included; more are answered 503. Each
@@ -37,6 +39,8 @@ class SocketLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sndbuf_bytes: _Bytes = 64 << 10
     head_timeout_s: _Seconds = 10.0
     head_bytes_max: _Bytes = 16 << 10
+    body_timeout_s: _Seconds = 60.0
+    heads_max: Annotated[int, msgspec.Meta(ge=1)] = 8192
     accept_timeout_s: _Seconds = 10.0
     close_timeout_s: _Seconds = 5.0
     max_connections: Annotated[int, msgspec.Meta(ge=1)] = 10_000

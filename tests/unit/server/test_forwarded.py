@@ -83,5 +83,5 @@ async def test_what_anybody_else_claims_is_not_believed() -> None:
 
 
 async def test_an_odd_scheme_is_not_taken_over() -> None:
-    scope = await requested("10.0.0.1", (b"x-forwarded-proto", b"javascript"))
+    scope = await requested("10.0.0.1", (b"host", b"x"), (b"x-forwarded-proto", b"javascript"))
     assert scope["scheme"] == "http"
