@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from tidewire.cli.extras import import_server_part
-from tidewire.cli.find_server import data_dir_option, find_running
+from tidewire.cli.find_server import data_dir_option, find_running, settings_of, tenant_option
 from tidewire.core.errors import SetupError
 from tidewire.server.settings import load_settings
 
@@ -19,7 +19,10 @@ from tidewire.server.settings import load_settings
 Report = Any
 
 
-@click.command(help="Check the database and the installation, and say what to do.")
+@click.command(
+    help="Check the installation, the settings and the database, and say what to do. Exit code 0: "
+    "nothing must be mended, though there may be warnings; 1: something must; 2: wrong usage."
+)
 @click.option(
     "--database-url", metavar="URL", help="Database. [default: that of the running server]"
 )
@@ -28,20 +31,28 @@ Report = Any
     "--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file with settings."
 )
 @data_dir_option
+@tenant_option
 def command(
-    *, database_url: str | None, as_json: bool, config: Path | None, data_dir: Path | None
+    *,
+    database_url: str | None,
+    as_json: bool,
+    config: Path | None,
+    data_dir: Path | None,
+    tenant: str | None,
 ) -> None:
     """Look, tell, and end with 1 when something must be mended."""
     doctor = import_server_part("tidewire.server.doctor", command="doctor")
     settings = load_settings(config_file=config)
-    url = database_url or settings.database.url
+    own = settings_of(settings, tenant or next(iter(settings.tenants), None))
+    url = database_url or own.database.url
     absent = ""
     if not url:
         try:
-            url = find_running(data_dir).database_url
+            url = find_running(data_dir, tenant).database_url
         except SetupError as error:
             absent = error.problem
-    report: Report = asyncio.run(doctor.examine(settings, url, absent=absent, data_dir=data_dir))
+    examining = doctor.examine(settings, url, own=own, absent=absent, data_dir=data_dir)
+    report: Report = asyncio.run(examining)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report)))
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tidewire.cli.extras import import_server_part
-from tidewire.cli.find_server import data_dir_option, find_database_url
+from tidewire.cli.find_server import data_dir_option, find_database_url, tenant_option
 from tidewire.server.settings import load_settings
 
 
@@ -21,10 +21,18 @@ from tidewire.server.settings import load_settings
     "--database-url", metavar="URL", help="Database. [default: that of the running server]"
 )
 @data_dir_option
-def command(*, table: str, full: bool, database_url: str | None, data_dir: Path | None) -> None:
+@tenant_option
+def command(
+    *,
+    table: str,
+    full: bool,
+    database_url: str | None,
+    data_dir: Path | None,
+    tenant: str | None,
+) -> None:
     """Enable and say what it means."""
     build = import_server_part("tidewire.server.build", command="enable")
-    url = find_database_url(database_url, data_dir)
+    url = find_database_url(database_url, data_dir, tenant)
     publication = load_settings().database.publication
     outcome = asyncio.run(build.enable_table(url, table, full=full, publication=publication))
     name = f"{outcome.schema}.{outcome.table}"

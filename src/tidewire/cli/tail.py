@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import click
 
-from tidewire.cli.find_server import Target, data_dir_option, find_target
+from tidewire.cli.find_server import Target, data_dir_option, find_target, tenant_option
 from tidewire.cli.tail_format import Write, json_writer, pretty_writer
 from tidewire.client.changes import ChangeStream
 from tidewire.client.errors import ChangesLostError
@@ -48,6 +48,7 @@ class Wanted(NamedTuple):
 @click.option("--url", help="Address of the server. [default: the one of the data folder]")
 @click.option("--key", help="An anon or service_role key. [default: service_role of the folder]")
 @data_dir_option
+@tenant_option
 def command(
     *,
     table: str,
@@ -59,9 +60,10 @@ def command(
     url: str | None,
     key: str | None,
     data_dir: Path | None,
+    tenant: str | None,
 ) -> None:
     """Print changes until ended."""
-    target = find_target(url, key, data_dir)
+    target = find_target(url, key, data_dir, tenant)
     if schema is None:
         schema, _, table = table.rpartition(".")
     wanted = Wanted(schema or "public", table, event.upper(), filter_)

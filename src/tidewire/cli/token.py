@@ -11,8 +11,9 @@ import click
 import msgspec
 
 from tidewire.cli.extras import import_server_part
-from tidewire.cli.find_server import data_dir_option, find_running
+from tidewire.cli.find_server import data_dir_option, find_running, settings_of, tenant_option
 from tidewire.core.errors import SetupError
+from tidewire.server.data_folder import TENANTS_FOLDER
 from tidewire.server.settings import load_settings
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -46,15 +47,18 @@ def _read_claims(pairs: tuple[str, ...]) -> dict[str, Any]:
     return claims
 
 
-def _api_key(kind: str, config: Path | None, data_dir: Path | None) -> str:
+def _api_key(kind: str, config: Path | None, data_dir: Path | None, tenant: str | None) -> str:
     """The first key of this kind in the settings, else the one of the data folder."""
     settings = load_settings(config_file=config)
-    auth = settings.auth
+    auth = settings_of(settings, tenant).auth
     named = auth.publishable_keys if kind == "publishable" else auth.secret_keys
     if named:
         return next(iter(named.values()))
     keys = import_server_part("tidewire.server.keys", command="token")
-    own: str | None = keys.own_opaque_key(data_dir or Path(settings.server.data_dir), kind)
+    folder = data_dir or Path(settings.server.data_dir)
+    if tenant is not None:
+        folder = folder / TENANTS_FOLDER / tenant
+    own: str | None = keys.own_opaque_key(folder, kind)
     if own is None:
         raise SetupError(
             "This data folder has no keys yet.",
@@ -88,6 +92,7 @@ def _api_key(kind: str, config: Path | None, data_dir: Path | None) -> str:
     help="Print the project's opaque key of this kind instead of minting a token.",
 )
 @data_dir_option
+@tenant_option
 def command(
     *,
     role: str,
@@ -97,16 +102,18 @@ def command(
     config: Path | None,
     api_key: str | None,
     data_dir: Path | None,
+    tenant: str | None,
 ) -> None:
     """Mint and print."""
     if api_key is not None:
-        click.echo(_api_key(api_key, config, data_dir))
+        click.echo(_api_key(api_key, config, data_dir, tenant))
         return
     claims = _read_claims(pairs)
     if sub is not None:
         claims["sub"] = sub
     keys = import_server_part("tidewire.server.keys", command="token")
-    secret = load_settings(config_file=config).auth.jwt_secret or find_running(data_dir).jwt_secret
+    settings = settings_of(load_settings(config_file=config), tenant)
+    secret = settings.auth.jwt_secret or find_running(data_dir, tenant).jwt_secret
     token: str = keys.mint_token(
         secret, role, now_s=time.time(), lifetime_s=expires_in, claims=claims
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
@@ -183,6 +183,7 @@ class Connection:
             ping_interval=None,  # heartbeats do that, and the server sees them too
             max_size=self._settings.message_bytes_max,
             user_agent_header=None,
+            **_loopback_of(self._endpoint),
         )
 
     def _check_status(self, error: InvalidStatus) -> None:
@@ -252,3 +253,14 @@ def _error_text(body: bytes | None) -> str:
         return msgspec.json.decode(body or b"", type=dict[str, str]).get("error", "")
     except msgspec.DecodeError:
         return ""
+
+
+def _loopback_of(endpoint: str) -> dict[str, Any]:
+    """Where to connect for a name below ``localhost``: this machine (RFC 6761 section 6.3).
+
+    Not every resolver knows these names, by which a server tells its tenants apart.
+    """
+    parts = urlsplit(endpoint)
+    if not (parts.hostname or "").endswith(".localhost"):
+        return {}
+    return {"host": "127.0.0.1", "port": parts.port or (443 if parts.scheme == "wss" else 80)}

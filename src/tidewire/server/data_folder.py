@@ -27,6 +27,7 @@ from tidewire.core.errors import SetupError
 
 DEFAULT_FOLDER = Path(".tidewire")
 SECRET_BYTES = 32
+TENANTS_FOLDER = "tenants"
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600

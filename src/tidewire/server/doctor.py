@@ -65,13 +65,19 @@ class Report(msgspec.Struct, frozen=True):
 
 
 async def examine(
-    settings: Settings, database_url: str, *, absent: str = "", data_dir: Path | None = None
+    settings: Settings,
+    database_url: str,
+    *,
+    own: Settings | None = None,
+    absent: str = "",
+    data_dir: Path | None = None,
 ) -> Report:
     """Look at the installation, the settings, the journal and the database; changes nothing.
 
     Args:
         settings: All of them.
         database_url: Where to look; "" when there is none.
+        own: The settings of the tenant whose database it is; None for the only one.
         absent: Why there is none.
         data_dir: The server's data folder; None for the one of the settings.
     """
@@ -84,15 +90,14 @@ async def examine(
         advice = "Start the server first, or give --database-url."
         findings.append(Finding("no_database", "warning", absent, advice))
         return Report(installation, None, findings, journal)
-    publication = settings.database.publication
+    own = own or settings
+    publication = own.database.publication
     unfit = await check_database(database_url, publication=publication)
     findings += unfit
     database = None
     if not any(finding.severity == "error" for finding in unfit):
         try:
-            database = await diagnose(
-                database_url, slot=settings.database.slot, publication=publication
-            )
+            database = await diagnose(database_url, slot=own.database.slot, publication=publication)
             findings += database.findings
             findings += await find_unsafe(database_url, publication=publication)
         except RealtimeError as error:

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tidewire.core.errors import SetupError
-from tidewire.server.data_folder import DataFolder
+from tidewire.server.data_folder import TENANTS_FOLDER, DataFolder
 from tidewire.server.keys import claims_of_keys, keys_made_at_s, make_keys, with_opaque_keys
 from tidewire.server.settings import Settings
 from tidewire.server.tenant import DEFAULT_TENANT, TenantPlan
-
-FOLDER_NAME = "tenants"
 
 
 def needs_embedded(settings: Settings) -> bool:
@@ -51,7 +49,7 @@ def plan_tenants(
             "Sample data is for a server of one tenant.", "Leave the tenants out of the settings."
         )
     return [
-        _plan(name, own, folder.within(FOLDER_NAME, name), embedded_url, now_s, server=folder)
+        _plan(name, own, folder.within(TENANTS_FOLDER, name), embedded_url, now_s, server=folder)
         for name, own in settings.tenants.items()
     ]
 

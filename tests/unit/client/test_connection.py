@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fake_realtime import DEADLINE_S, FakeRealtime, fake_realtime
 from tidewire.client import ClientSettings, ConnectionState, RealtimeClient, Status
-from tidewire.client.connection import endpoint_of
+from tidewire.client.connection import _loopback_of, endpoint_of
 from tidewire.core.errors import InvalidRequestError
 
 QUICK = ClientSettings(backoff_base_s=0.01, backoff_max_s=0.05)
@@ -148,3 +148,16 @@ async def test_waits_between_attempts_grow_within_their_bound() -> None:
     assert backoff.attempt == 2000
     backoff.reset()
     assert backoff.next_delay_s() <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "where"),
+    [
+        ("ws://acme.localhost:4000/x", {"host": "127.0.0.1", "port": 4000}),
+        ("wss://acme.localhost/x", {"host": "127.0.0.1", "port": 443}),
+        ("ws://acme.localhost.evil.example/x", {}),
+        ("ws://localhost:4000/x", {}),
+    ],
+)
+def test_names_below_localhost_are_this_machine(endpoint: str, where: dict[str, object]) -> None:
+    assert _loopback_of(endpoint) == where
