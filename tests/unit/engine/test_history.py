@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.house import Client, House
+from tests.support.until import until
 from tidewire.core.errors import DatabaseUnavailableError
 from tidewire.core.message import Message, PayloadEncoding
 from tidewire.engine.history import BACKLOG_MESSAGES_MAX
@@ -296,9 +297,7 @@ async def test_a_stream_that_does_not_come_closes_the_channel_that_waits_for_it(
     house.router.live.clear()
     client = house.connect()
     client.join(TOPIC, {"broadcast": {"replication_ready": True}})
-    async with asyncio.timeout(5):
-        while not client.events("phx_close"):
-            await asyncio.sleep(0)
+    await until(lambda: client.events("phx_close"))
     (message,) = client.events("system")
     assert message["message"] == "Replication connection was not established in time"
     assert message["status"] == "error"

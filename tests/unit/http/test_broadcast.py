@@ -429,7 +429,11 @@ async def test_a_browser_is_answered_before_it_asks(desk: Desk) -> None:
         assert "authorization" in answer.headers["access-control-allow-headers"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
+    deadline=None,
+)
 @given(
     path=st.sampled_from(["", "/t/events/e", "/%00/events/%C3%BC", "//events/", "/%zz/events/%"]),
     body=st.binary(max_size=64) | st.just(json.dumps({"messages": [GOOD]}).encode()),
