@@ -6,6 +6,8 @@ again when policies, grants, memberships or functions changed: each answer bears
 the catalogue that it follows from, and every open channel whose answer bears another state than
 the present one is asked about anew. That the state may have changed is told by the stream where
 event triggers can be had; everywhere it is read every `poll_s` while private channels are open.
+The stream may be ahead of what queries see by a moment, so after word of a change the state is read
+a few times before it counts as the same.
 
 An answer counts only when nothing newer was asked for the channel. A channel that may read less
 than before is closed and told why, before anything more is delivered to it. While a new token's
@@ -50,6 +52,9 @@ SWEEP_SLICE = 500
 
 SWEEP_PAUSE_S = 0.2
 """Between two looks at the state, however many changes are told."""
+
+LOOKS = 5
+"""Looks at the state after word of a change."""
 
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 2.0
 HELD_FRAMES_MAX = 100
@@ -102,6 +107,7 @@ class Rights:
         self._open: dict[Channel, None] = {}
         self._state = ""
         self._told = 0
+        self._looks = 0
         self._due = asyncio.Event()
         self._any_open = asyncio.Event()
 
@@ -134,7 +140,7 @@ class Rights:
         self._any_open.set()
         self._state = self._state or channel.rights.state
         if channel.rights.state != self._state or channel.rights_told != self._told:
-            self._due.set()  # something changed while it joined
+            self._look_soon()  # something changed while it joined
 
     def closed(self, channel: Channel) -> None:
         """A channel ended."""
@@ -187,7 +193,11 @@ class Rights:
         """The catalogue may have changed."""
         self._told += 1
         if self._open:
-            self._due.set()
+            self._look_soon()
+
+    def _look_soon(self) -> None:
+        self._looks = LOOKS
+        self._due.set()
 
     async def run(self) -> None:
         """Keep rights in step with policies until cancelled."""
@@ -206,8 +216,11 @@ class Rights:
             except (UnavailableError, LimitReachedError) as error:
                 logger.warning("rights wait for the database", extra={"reason": str(error)})
                 failures += 1
-                self._due.set()
+                self._look_soon()
                 await asyncio.sleep(self._delay_s(failures))
+            self._looks -= 1
+            if self._looks > 0:
+                self._due.set()
             await asyncio.sleep(SWEEP_PAUSE_S)
 
     async def _sweep(self) -> None:

@@ -371,6 +371,28 @@ async def test_a_change_that_the_stream_tells_of_acts_at_once(house: House, gate
     assert house.stats.channels == 0
 
 
+async def test_a_change_that_is_told_before_queries_see_it_is_found_soon(
+    house: House, gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWEEP_PAUSE_S", 0.1)
+    house.node.rights._poll_s = 1000.0
+    client = await join(house)
+    house.node.rights.on_message(b"{}")
+    await until(lambda: gated.states_read >= 1)
+    gated.change(by_role(anon=frozenset()))
+    await until(lambda: told(client))
+
+
+async def test_word_of_a_change_costs_few_looks(house: House, gated: Gated) -> None:
+    house.node.rights._poll_s = 1000.0
+    await join(house)
+    house.node.rights.on_message(b"{}")
+    await until(lambda: gated.states_read == module.LOOKS)
+    for _ in range(10):
+        await house.settle()
+    assert gated.states_read == module.LOOKS
+
+
 async def test_a_change_that_nobody_tells_of_is_found_by_looking(
     house: House, gated: Gated
 ) -> None:
