@@ -92,6 +92,48 @@ async def test_without_enabled_no_state_is_sent_but_diffs_are(server: TidewireSe
         assert "presence_state" not in [frame[3] for frame in watching.frames.seen]
 
 
+async def test_a_first_track_switches_presence_on_and_brings_the_state(
+    server: TidewireServer,
+) -> None:
+    topic = f"realtime:{unused_name('room')}"
+    async with (
+        raw_socket(server.url, server.anon_key) as present,
+        raw_socket(server.url, server.anon_key) as late,
+    ):
+        await present.join(topic, key("ann"))
+        await track(present, topic, {"x": 1})
+        join_ref, _ = await late.join(topic, {"presence": {"key": "bob", "enabled": False}})
+        await late.heartbeat()
+        assert "presence_state" not in [frame[3] for frame in late.frames.seen]
+        assert (await track(late, topic, {"x": 2}))["status"] == "ok"
+        state = await late.next("presence_state")
+        assert state[:2] == [join_ref, None]
+        assert set(state[4]) == {"ann", "bob"}
+        await track(late, topic, {"x": 3})
+        await late.heartbeat()
+        states = [frame for frame in late.frames.seen if frame[3] == "presence_state"]
+        assert len(states) == 1  # once is enough
+
+
+async def test_a_channel_joined_again_on_the_same_socket_keeps_its_presence(
+    server: TidewireServer,
+) -> None:
+    topic = f"realtime:{unused_name('room')}"
+    async with (
+        raw_socket(server.url, server.anon_key) as watching,
+        raw_socket(server.url, server.anon_key) as raw,
+    ):
+        await watching.join(topic, key("w"))
+        await raw.join(topic, key("ann"))
+        await track(raw, topic, {"x": 1})
+        await next_diff(watching)
+        await raw.join(topic, key("ann"))
+        await track(raw, topic, {"x": 1})
+        await raw.ask(topic, "phx_leave", {})
+        joins, leaves = await next_diff(watching)
+        assert (joins, list(leaves)) == ({}, ["ann"])  # nothing was told in between
+
+
 async def test_an_update_is_one_diff_with_both_metas(server: TidewireServer) -> None:
     topic = f"realtime:{unused_name('room')}"
     async with raw_socket(server.url, server.anon_key) as raw:
@@ -282,6 +324,31 @@ async def test_a_killed_process_of_a_stock_client_is_gone_within_the_promised_ti
     await asyncio.to_thread(process.kill)
     assert (await watching.leaves.next())[0] == "ann"
     assert time.monotonic() - started < 5
+
+
+async def test_a_stopped_process_of_a_stock_client_is_gone_within_the_promised_time(
+    server: TidewireServer, js: StockJs
+) -> None:
+    """A laptop that sleeps: the socket stays, nobody answers."""
+    topic = unused_name("room")
+    watching = await (await js.client(server.url, server.anon_key)).channel(topic, presence=True)
+    await watching.subscribe()
+    process = await asyncio.to_thread(JsProcess)
+    doomed = StockJs(process)
+    channel = await (await doomed.client(server.url, server.anon_key)).channel(
+        topic, config=key("ann"), presence=True
+    )
+    await channel.subscribe()
+    await channel.track({"x": 1})
+    await watching.joins.next()
+    doomed.abandon()
+    started = time.monotonic()
+    process.freeze()
+    try:
+        assert (await watching.leaves.next())[0] == "ann"
+        assert time.monotonic() - started < 5.5
+    finally:
+        await asyncio.to_thread(process.kill)
 
 
 async def test_a_half_open_peer_is_gone_within_five_seconds(server: TidewireServer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from tests.support.frames import split_frames
+from tidewire.core.rate_limit import Meter
 from tidewire.engine.channel import Channel
 from tidewire.engine.fanout import LANE_V2
 from tidewire.ports.token_verifier import Claims
@@ -26,6 +27,14 @@ class FakePeer:
         self.policy_headers = "{}"
         self.channels: dict[str, Channel] = {}
         self.joining: dict[str, asyncio.Task[None]] = {}
+        self.meter: Meter | None = None
+        self.join_meter: Meter | None = None
+        self.track_meter: Meter | None = None
+        self.last_heard_s = 0.0
+        self.held_s: list[float] = []
+
+    def hold(self, delay_s: float) -> None:
+        self.held_s.append(delay_s)
 
     def send(self, topic, event, payload, *, join_ref, ref) -> None:
         self.write(text_frame(encode_v2(topic, event, payload, join_ref=join_ref, ref=ref)))

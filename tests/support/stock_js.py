@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 import threading
@@ -95,6 +96,10 @@ class JsProcess:
         """End it as a crash would: the kernel closes its sockets, no close frames."""
         self._process.kill()
         self._close()
+
+    def freeze(self) -> None:
+        """Stop it as sleep does: its sockets stay open, nobody answers."""
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         """End it by ending its input."""

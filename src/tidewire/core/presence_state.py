@@ -31,6 +31,34 @@ class PresenceDiff(msgspec.Struct, frozen=True):
     leaves: dict[str, tuple[PresenceMeta, ...]]
 
 
+def without_transients(diff: PresenceDiff) -> PresenceDiff:
+    """The same diff without metas that both came and went in it: nobody ever saw them.
+
+    A meta that replaced such a one then names the one before it.
+    """
+    joins: dict[str, tuple[PresenceMeta, ...]] = {}
+    leaves: dict[str, tuple[PresenceMeta, ...]] = {}
+    for key in diff.joins.keys() | diff.leaves.keys():
+        came, went = diff.joins.get(key, ()), diff.leaves.get(key, ())
+        gone = {meta.ref for meta in went}
+        former = {meta.ref: meta.previous_ref for meta in came if meta.ref in gone}
+        stayed: list[PresenceMeta] = []
+        for meta in came:
+            if meta.ref in former:
+                continue
+            previous = meta.previous_ref
+            while previous in former:
+                previous = former[previous]
+            is_same = previous == meta.previous_ref
+            stayed.append(meta if is_same else PresenceMeta(meta.ref, meta.payload, previous))
+        left = tuple(meta for meta in went if meta.ref not in former)
+        if stayed:
+            joins[key] = tuple(stayed)
+        if left:
+            leaves[key] = left
+    return PresenceDiff(joins, leaves)
+
+
 class PresenceState:
     """Key to metas of one topic; the sum of its diffs."""
 

@@ -18,7 +18,7 @@ import msgspec
 DEBT_MAX_S = 1.0
 """Seconds that a sender may owe before what it sends is refused."""
 
-_ROUNDING_S = 1e-9
+_ROUNDING_S = 1e-6
 
 REFUSED = float("inf")
 """What `Meter.take` says of a message that is not taken."""
@@ -83,13 +83,12 @@ class Meter:
         if bytes_s < now_s:
             bytes_s = now_s
         free_s = now_s + rates.burst_s
-        refused_s = free_s + DEBT_MAX_S
+        refused_s = free_s + DEBT_MAX_S + _ROUNDING_S
         if messages_s > refused_s or bytes_s > refused_s:
             return REFUSED
         self._messages_until_s = messages_s = messages_s + rates.message_s
         self._bytes_until_s = bytes_s = bytes_s + size_bytes * rates.byte_s
-        free_s += _ROUNDING_S
-        if messages_s <= free_s and bytes_s <= free_s:
+        if messages_s <= free_s + _ROUNDING_S and bytes_s <= free_s + _ROUNDING_S:
             return 0.0
         return max(messages_s, bytes_s) - free_s
 

@@ -38,8 +38,12 @@ class Backlog(Protocol):
         """`member` gets its frames of `audience` from here, until `Audience.resume`."""
         ...
 
-    def hold(self, member: Member, frames: Sequence[FanoutFrame]) -> None:
+    def hold(self, audience: Audience, member: Member, frames: Sequence[FanoutFrame]) -> None:
         """Take frames, in order, in place of writing them."""
+        ...
+
+    def forget(self, audience: Audience, member: Member) -> None:
+        """Throw away what was taken of `audience` for `member`: it may have it no longer."""
         ...
 
 
@@ -105,6 +109,12 @@ class Audience:
 
     def discard(self, member: Member) -> None:
         """Let `member` have nothing more, also nothing pending. Absent is fine."""
+        backlog = self._lagging.get(member)
+        if backlog is not None:
+            backlog.forget(self, member)
+        self._remove(member)
+
+    def _remove(self, member: Member) -> None:
         if self._lagging.pop(member, None) is None:
             if not self._leave_lane(member):
                 return
@@ -127,10 +137,10 @@ class Audience:
         self._fanout.deliver(self, member)
         frames = self._pending_for(member)
         if (backlog := self._lagging.get(member)) is not None:
-            backlog.hold(member, frames)
+            backlog.hold(self, member, frames)
         elif member in self and (data := _join(frames, member.lane)):
             member.transport.write(data)
-        self.discard(member)
+        self._remove(member)
 
     def resume(self, member: Member) -> None:
         """Let a member that has caught up have its frames in the lanes again. Absent is fine."""
@@ -187,7 +197,7 @@ class Audience:
         if self._fell_behind != fanout.fell_behind_total:
             self._move_slow()
         for member, backlog in self._lagging.items():
-            backlog.hold(member, self._pending_for(member))
+            backlog.hold(self, member, self._pending_for(member))
         pending, self._pending = self._pending, []
         fanout.frames_taken += len(pending)
         if self._exceptions or self._size > budget:
@@ -248,7 +258,7 @@ class Run:
         slow = [member for member in self.receivers if member.transport in backlogs]
         for member in slow:
             del self.receivers[member]
-            backlogs[member.transport].hold(member, self.frames)
+            backlogs[member.transport].hold(self.audience, member, self.frames)
 
 
 class Fanout:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tidewire.core.presence_state import PresenceMeta
+from tidewire.core.rate_limit import Meter
 from tidewire.engine.hub import Room
 from tidewire.engine.member import Writer
 from tidewire.engine.subscriptions import ChangeGroup
@@ -14,6 +15,20 @@ from tidewire.ports.channel_authorizer import ChannelRights, Right
 from tidewire.ports.token_verifier import Claims
 from tidewire.protocol.phoenix import codes, payloads
 from tidewire.protocol.phoenix.frame import ClientFrame
+
+
+class PeerTransport(Writer, Protocol):
+    """A `ports.transport.Transport`, as far as channels need it.
+
+    Attributes:
+        last_heard_s: When the message came that is being carried out.
+    """
+
+    last_heard_s: float
+
+    def hold(self, delay_s: float) -> None:
+        """Read nothing from the peer for a while."""
+        ...
 
 
 class Peer(Protocol):
@@ -28,6 +43,9 @@ class Peer(Protocol):
         channels: Joined channels by wire topic.
         joining: Joins under way by wire topic.
         policy_headers: What policies may read of its upgrade's headers, JSON.
+        meter: What it used of the limit on messages; None before the first.
+        join_meter: The same of the limit on joins.
+        track_meter: The same of the limit on tracks.
     """
 
     id: str
@@ -38,9 +56,12 @@ class Peer(Protocol):
     channels: dict[str, Channel]
     joining: dict[str, asyncio.Task[None]]
     policy_headers: str
+    meter: Meter | None
+    join_meter: Meter | None
+    track_meter: Meter | None
 
     @property
-    def transport(self) -> Writer:
+    def transport(self) -> PeerTransport:
         """Takes prebuilt frames."""
         ...
 
@@ -78,6 +99,9 @@ class Channel:
         rights_told: How many changes of policies had been told when it was asked about first.
         wants_presence: Whether it asked to see who is there.
         held: Pushes that wait until the rights of its new token are known; else None.
+        meter: What it used of the limit on messages; None before the first.
+        track_meter: The same of the limit on tracks.
+        told_s: When it was last told of a limit, in the transport's time.
         expiry_bucket: Where `Expiry` holds it; -1 for nowhere.
     """
 
@@ -92,6 +116,7 @@ class Channel:
         "join_ref",
         "joined_bytes",
         "lane",
+        "meter",
         "peer",
         "presence",
         "presence_key",
@@ -102,6 +127,8 @@ class Channel:
         "room",
         "sends_presence_state",
         "token",
+        "told_s",
+        "track_meter",
         "transport",
         "wants_presence",
     )
@@ -128,6 +155,9 @@ class Channel:
         self.rights_told = 0
         self.wants_presence = False
         self.held: list[ClientFrame] | None = None
+        self.meter: Meter | None = None
+        self.track_meter: Meter | None = None
+        self.told_s = float("-inf")
         self.expiry_bucket = -1
 
     @property
@@ -165,6 +195,16 @@ class Channel:
         assert self.room is not None
         sub_topic = self.room.topic.sub_topic
         self.push("system", payloads.system(sub_topic, extension, status, message))
+
+    def push_notice(self, message: str, reason: str) -> None:
+        """Send a system message that asks for nothing.
+
+        Its status is ``ok``: for an ``error`` supabase-py gives the channel up and joins again.
+        """
+        assert self.room is not None
+        sub_topic = self.room.topic.sub_topic
+        extra = {"reason": reason}
+        self.push("system", payloads.system(sub_topic, "system", "ok", message, extra))
 
     def push_close(self) -> None:
         """Tell the client that this channel is closed."""

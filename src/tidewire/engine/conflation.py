@@ -39,11 +39,13 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         channel: Whom it is for.
         frame: It.
+        source: The audience that it came from.
         size_bytes: Of its bytes.
     """
 
     channel: Channel
     frame: FanoutFrame
+    source: object
     size_bytes: int
 
 
@@ -97,21 +99,27 @@ class Conflation:
     def __len__(self) -> int:
         return len(self._held)
 
-    def hold(self, channel: Channel, frame: FanoutFrame) -> None:
-        """Keep a frame, or what is needed of it."""
+    def hold(self, channel: Channel, frame: FanoutFrame, source: object) -> None:
+        """Keep a frame that came from `source`, or what is needed of it."""
         if frame.event == PRESENCE_DIFF:
             self._owe(channel).presence = True
         elif isinstance(frame, RowFrame):
             if self.has_given_up:
                 self._owe(channel).changes = True
             else:
-                self._hold_change(channel, frame)
+                self._hold_change(channel, frame, source)
         elif frame.event == BROADCAST:
-            self._hold_broadcast(channel, frame)
+            self._hold_broadcast(channel, frame, source)
         else:
-            self._append(channel, frame)
+            self._append(channel, frame, source)
         if self._is_full:
             self._make_room()
+
+    def forget(self, channel: Channel, source: object) -> None:
+        """Throw away what came from `source` for `channel`, which may have it no longer."""
+        for number, held in list(self._held.items()):
+            if held.channel is channel and held.source is source:
+                self._forget(number)
 
     def take(self, bytes_max: int) -> bytes:
         """Take frames out, the oldest first: as many as fit, one at least; b"" for no more.
@@ -138,9 +146,9 @@ class Conflation:
         self.has_given_up = False
         return owed
 
-    def _hold_change(self, channel: Channel, frame: RowFrame) -> None:
+    def _hold_change(self, channel: Channel, frame: RowFrame, source: object) -> None:
         tag = frame.tag
-        number = self._append(channel, frame)
+        number = self._append(channel, frame, source)
         if tag is None:
             return
         row = (channel, tag.place)
@@ -163,9 +171,9 @@ class Conflation:
         kept.append(number)
         del kept[:-ROW_FRAMES_MAX]
 
-    def _hold_broadcast(self, channel: Channel, frame: FanoutFrame) -> None:
+    def _hold_broadcast(self, channel: Channel, frame: FanoutFrame, source: object) -> None:
         numbers = self._broadcasts.setdefault(channel, deque())
-        numbers.append(self._append(channel, frame))
+        numbers.append(self._append(channel, frame, source))
         while len(numbers) > self._limits.kept_broadcasts_max:
             self._drop_broadcast(channel, numbers.popleft())
 
@@ -174,10 +182,10 @@ class Conflation:
             self._owe(channel).broadcasts += 1
             self._stats.broadcasts_dropped_total += 1
 
-    def _append(self, channel: Channel, frame: FanoutFrame) -> int:
+    def _append(self, channel: Channel, frame: FanoutFrame, source: object) -> int:
         size = len(frame.for_lane(self._lane))
         self._next += 1
-        self._held[self._next] = Held(channel, frame, size)
+        self._held[self._next] = Held(channel, frame, source, size)
         self.size_bytes += size
         return self._next
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from tidewire.core.errors import ProtocolViolationError
+from tidewire.core.rate_limit import Meter
 from tidewire.engine.broadcast import Broadcasts
 from tidewire.engine.channel import Channel, held_bytes
 from tidewire.engine.fanout import lane_of
@@ -25,6 +26,7 @@ from tidewire.engine.rights import NO_HEADERS, Rights
 from tidewire.engine.stats import Stats
 from tidewire.engine.token_refresh import TokenRefreshes
 from tidewire.ports.channel_authorizer import Right
+from tidewire.engine.throttle import Throttle
 from tidewire.ports.token_verifier import Claims
 from tidewire.ports.transport import Transport
 from tidewire.protocol.phoenix import codes, payloads
@@ -50,6 +52,7 @@ class Desk(Protocol):
         stats: Counts.
         limits: Bounds of what is tracked.
         laggards: Those who read too slowly.
+        throttle: Limits on how fast things come.
     """
 
     joins: Joins
@@ -60,6 +63,7 @@ class Desk(Protocol):
     stats: Stats
     limits: Limits
     laggards: Laggards
+    throttle: Throttle
 
     def closed(self, connection: Connection) -> None:
         """The connection ended."""
@@ -76,11 +80,14 @@ class Connection:
         "claims",
         "fell_silent",
         "id",
+        "join_meter",
         "joining",
         "lane",
         "policy_headers",
+        "meter",
         "sends_join_refs",
         "token",
+        "track_meter",
         "transport",
     )
 
@@ -107,6 +114,9 @@ class Connection:
         self.channels: dict[str, Channel] = {}
         self.joining: dict[str, asyncio.Task[None]] = {}
         self.fell_silent = False
+        self.meter: Meter | None = None
+        self.join_meter: Meter | None = None
+        self.track_meter: Meter | None = None
 
     def message_received(self, payload: bytes, is_text: bool) -> None:  # noqa: FBT001 - see the port
         """Carry out one message from the client."""
@@ -169,11 +179,15 @@ class Connection:
         elif channel.held is not None and event in ("broadcast", "presence"):
             self._desk.rights.hold(channel, frame)
         elif event == "broadcast":
-            self._desk.broadcasts.push(channel, frame)
+            if self._desk.throttle.admits(channel, frame):
+                self._desk.broadcasts.push(channel, frame)
         elif event == "presence":
             self._on_presence(channel, frame)
         elif event == "access_token":
+            self._desk.throttle.admits(channel, frame)  # it counts, and is never refused
             self._on_access_token(channel, frame)
+        else:
+            self._desk.throttle.admits(channel, frame)  # unknown: counted, else ignored (3.11)
 
     def _on_presence(self, channel: Channel, frame: ClientFrame) -> None:
         """Track or untrack (wire specification 5.1)."""
@@ -198,6 +212,9 @@ class Connection:
             return payloads.reply_reason(codes.PRESENCE_NOT_A_MAP)
         shown = len(channel.presence.payload) if channel.presence else 0
         growth = len(tracked) - shown
+        keys_max = self._desk.limits.presence_keys_max
+        if keys_max and len(msgspec.json.decode(tracked, type=dict[str, msgspec.Raw])) > keys_max:
+            return payloads.reply_reason(codes.PRESENCE_TOO_MANY_KEYS)
         is_too_much = growth > 0 and held_bytes(self) + growth > self._desk.limits.held_bytes_max
         if is_too_much or len(tracked) > self._desk.limits.payload_bytes_max:
             return payloads.reply_reason(codes.TRACK_TOO_LARGE)

@@ -33,6 +33,7 @@ from tidewire.engine.rights import Rights
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import SubscribeOutcome, Subscriptions
 from tidewire.engine.tasks import TaskSet
+from tidewire.engine.throttle import Throttle
 from tidewire.ports.token_verifier import Claims, TokenVerifier
 from tidewire.protocol.phoenix import codes, payloads
 from tidewire.protocol.phoenix.frame import ClientFrame
@@ -62,6 +63,7 @@ class Joins:
         tasks: TaskSet,
         stats: Stats,
         limits: Limits,
+        throttle: Throttle,
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -77,6 +79,7 @@ class Joins:
         self._tasks = tasks
         self._stats = stats
         self._limits = limits
+        self._throttle = throttle
         self._clock = clock
         self._rng = rng
         self.is_draining = False
@@ -104,7 +107,7 @@ class Joins:
         except _RefusedError as refusal:
             self._refuse(peer, frame, refusal.reason)
             return
-        self._end_earlier(peer, frame.topic)
+        self._end_earlier(peer, frame.topic, may_return=True)
         channel = Channel(peer, frame.join_ref, claims, token)
         channel.joined_bytes = _size(frame)
         channel.acknowledges = config.broadcast_ack
@@ -126,7 +129,7 @@ class Joins:
         channel = peer.channels.get(frame.topic)
         if channel is not None and frame.join_ref not in (channel.join_ref, b"null"):
             return
-        self._end_earlier(peer, frame.topic)
+        self._end_earlier(peer, frame.topic, may_return=False)
         join_ref = frame.join_ref if channel is not None else b"null"
         peer.send(frame.topic, "phx_reply", payloads.OK, join_ref=join_ref, ref=frame.ref)
         if channel is not None and peer.sends_join_refs:
@@ -196,6 +199,8 @@ class Joins:
             raise _RefusedError(codes.TOO_MANY_CHANNELS)
         if held_bytes(peer) + _size(frame) > self._limits.held_bytes_max:
             raise _RefusedError(codes.TOO_MUCH_HELD)
+        if not self._throttle.admits_join(peer):
+            raise _RefusedError(codes.TOO_MANY_JOINS)
         return topic
 
     def _identify(self, peer: Peer, config: JoinConfig) -> tuple[Claims, str]:
@@ -219,14 +224,17 @@ class Joins:
             ref=frame.ref,
         )
 
-    def _end_earlier(self, peer: Peer, topic: str) -> None:
-        """A join ends an earlier one of the same topic, without a phx_close (3.11)."""
+    def _end_earlier(self, peer: Peer, topic: str, *, may_return: bool) -> None:
+        """A join ends an earlier one of the same topic, without a phx_close (3.11).
+
+        Its presence lingers then, as after a broken connection, for the new one to take over.
+        """
         pending = peer.joining.pop(topic, None)
         if pending is not None:
             pending.cancel()
         channel = peer.channels.get(topic)
         if channel is not None:
-            self.end(channel, may_return=False)
+            self.end(channel, may_return=may_return)
 
     async def _prepare_and_open(
         self, channel: Channel, frame: ClientFrame, topic: Topic, config: JoinConfig

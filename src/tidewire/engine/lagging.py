@@ -161,7 +161,7 @@ class Laggards:
         if owed.broadcasts:
             text = f"{owed.broadcasts} broadcasts were dropped: {TOO_SLOW}"
             channel.push_system("system", "ok", text)
-        if owed.presence:
+        if owed.presence and channel.hears_presence:
             self._send_state(channel)
 
     def are_worth_waiting_for(self) -> bool:
@@ -223,11 +223,16 @@ class Laggard:
         """Remember where `member` is to return to."""
         self._places[audience, member] = None
 
-    def hold(self, member: Member, frames: Sequence[FanoutFrame]) -> None:
+    def hold(self, audience: Audience, member: Member, frames: Sequence[FanoutFrame]) -> None:
         """Keep what is needed of some frames."""
         assert isinstance(member, Channel)
         for frame in frames:
-            self._kept.hold(member, frame)
+            self._kept.hold(member, frame, audience)
+
+    def forget(self, audience: Audience, member: Member) -> None:
+        """Throw away what was kept of `audience` for `member`."""
+        assert isinstance(member, Channel)
+        self._kept.forget(member, audience)
 
     def catch_up(self) -> None:
         """Write what was kept, as far as the transport takes it; return to the lanes at the end."""

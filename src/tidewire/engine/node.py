@@ -33,6 +33,7 @@ from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.engine.tasks import TaskSet
 from tidewire.engine.token_refresh import TokenRefreshes
+from tidewire.engine.throttle import Throttle
 from tidewire.ports.broker import Broker
 from tidewire.ports.channel_authorizer import ChannelAuthorizer
 from tidewire.ports.presence_store import PresenceStore
@@ -50,6 +51,9 @@ _TOKEN_HORIZON_S = 3600.0
 _CLOSE_RESTARTING = 1012
 _CLOSE_IDLE = 1000
 _DRAIN_SLICE = 256
+_OVER_LIMIT_DELAY_S = 1.0
+"""How long an upgrade over a limit waits for its answer: its client may try again at once. Others
+are answered without delay, unlike in the original (wire specification 1.4)."""
 
 
 class Node:
@@ -60,6 +64,7 @@ class Node:
 
     Attributes:
         laggards: Connections that read too slowly now.
+        throttle: Limits on how fast things come.
         quota: What the broadcast routes ask before they publish.
     """
 
@@ -92,6 +97,7 @@ class Node:
         self._connections: dict[str, Connection] = {}
         self._numbers = itertools.count(1)
         self._hub = Hub(fanout)
+        self.throttle = Throttle(limits, stats, clock)
         self.laggards = Laggards(fanout, limits, stats, clock)
         self._tasks = TaskSet()
         self._expiry = Expiry(clock, horizon_s=_TOKEN_HORIZON_S)
@@ -104,6 +110,8 @@ class Node:
             clock,
             loop,
             node=self.name,
+            throttle=self.throttle,
+            stats=stats,
             grace_s=limits.presence_grace_s,
         )
         self.laggards.set_presence(self.presence.send_state)
@@ -145,6 +153,7 @@ class Node:
             tasks=self._tasks,
             stats=stats,
             limits=limits,
+            throttle=self.throttle,
             clock=clock,
             rng=rng,
         )
@@ -211,7 +220,9 @@ class Node:
         if self.joins.is_draining:
             return _refusal(503, codes.RESTARTING)
         if len(self._connections) >= self.limits.connections_max:
-            return _refusal(429, codes.TOO_MANY_USERS)
+            return _refusal(429, codes.TOO_MANY_USERS, delay_s=_OVER_LIMIT_DELAY_S)
+        if not self.throttle.has_room_for_joins:
+            return _refusal(429, codes.TOO_MANY_JOINS_UPGRADE, delay_s=_OVER_LIMIT_DELAY_S)
         return None
 
     def closed(self, connection: Connection) -> None:
@@ -318,5 +329,5 @@ class Node:
                 connection.transport.ping()
 
 
-def _refusal(status: int, text: str) -> Refusal:
-    return Refusal(status, msgspec.json.encode({"error": text}))
+def _refusal(status: int, text: str, *, delay_s: float = 0.0) -> Refusal:
+    return Refusal(status, msgspec.json.encode({"error": text}), delay_s)

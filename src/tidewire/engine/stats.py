@@ -38,6 +38,9 @@ class Stats(msgspec.Struct):
         leaves_total: Frames that told of a row that left a filter or someone's sight.
         policy_failures_total: Error 500 frames in place of a row, because a policy raised.
         half_open_total: Connections ended because the peer fell silent.
+        messages_slowed_total: Pushes over a limit that were taken, their sender held back.
+        messages_over_limit_total: Pushes over a limit that were refused.
+        tracks_put_off_total: Tracks over a limit, put off or replaced by a later one.
         slow_readers: Connections that read too slowly now.
         slow_readers_total: How often one did.
         changes_conflated_total: Changes left out for such a one, because a later one told it all.
@@ -74,6 +77,9 @@ class Stats(msgspec.Struct):
     leaves_total: int = 0
     policy_failures_total: int = 0
     half_open_total: int = 0
+    messages_slowed_total: int = 0
+    messages_over_limit_total: int = 0
+    tracks_put_off_total: int = 0
     slow_readers: int = 0
     slow_readers_total: int = 0
     changes_conflated_total: int = 0

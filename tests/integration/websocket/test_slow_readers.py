@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -174,6 +175,23 @@ def test_pings_of_a_peer_that_does_not_read_are_bounded_too(server: ServerThread
         size = server.call(transport._transport.get_write_buffer_size)
         assert size <= LIMIT * 1.3
         stalled.reset()
+
+
+def test_a_peer_that_is_held_back_is_not_read_and_then_read_again(server: ServerThread) -> None:
+    with Client(server.address) as client:
+        client.upgrade()
+        transport = server.receiver().transport
+        client.send(client_frame(TEXT, b"before"))
+        assert client.frame() == Frame(TEXT, b"before")
+        started = time.monotonic()
+        server.call(lambda: transport.hold(0.4))
+        client.send(client_frame(TEXT, b"meanwhile"))
+        assert client.frame() == Frame(TEXT, b"meanwhile")
+        assert 0.35 < time.monotonic() - started < 5
+        server.call(lambda: transport.hold(60.0))
+        client.send(client_frame(CLOSE))
+        assert client.frames_to_end() == [Frame(CLOSE, b"")]
+        assert time.monotonic() - started < 10
 
 
 def test_of_a_flood_of_pings_the_first_and_the_last_are_answered(server: ServerThread) -> None:

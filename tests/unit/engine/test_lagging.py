@@ -251,6 +251,19 @@ async def test_a_channel_that_left_gets_nothing_that_was_kept_for_it():
     assert len(house.changes) == 0
 
 
+async def test_who_may_hear_it_no_longer_gets_nothing_that_was_kept():
+    house = SlowHouse()
+    channel, peer = house.join("slow")
+    filler = stall(house, peer)
+    house.say("broadcast", b'{"event":"secret","payload":{}}')
+    house.offer(update(house.relation, b"1", b"kept", NOTE))
+    assert channel.room is not None
+    channel.room.discard(channel)  # as when its right to read is taken
+    got = (await house.drain(peer))[filler:]
+    assert rows(got) == [("UPDATE", 1, "kept")]
+    assert "broadcast" not in [event for event, _ in got]
+
+
 async def test_who_joins_while_the_connection_lags_gets_its_frames_in_order():
     house = SlowHouse()
     _, peer = house.join("slow")

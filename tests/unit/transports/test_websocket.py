@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.until import until
 from tests.support.websocket_client import (
     CLOSE,
     PING,
@@ -18,7 +19,7 @@ from tests.support.websocket_client import (
 )
 from tidewire.protocol.websocket.frames import ping_frame, text_frame
 from tidewire.transports.limits import SocketLimits
-from tidewire.transports.websocket import SocketGroup, WebSocketTransport
+from tidewire.transports.websocket import HOLD_MAX_S, SocketGroup, WebSocketTransport
 
 
 class PaperSocket(asyncio.Transport):
@@ -31,6 +32,12 @@ class PaperSocket(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.calls.append(data)
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause reading")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume reading")
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high
@@ -188,6 +195,52 @@ async def test_a_peer_that_stays_over_the_limit_is_cut_in_time() -> None:
     while not rig.slow:
         await turn()
     assert rig.sent == ["abort"]
+
+
+async def test_a_slow_peer_is_cut_when_it_reads_nothing_and_not_while_it_reads() -> None:
+    rig = Rig(drain_timeout_s=0.05)
+    rig.socket.buffered = 3 << 20
+    rig.transport.pause_writing()
+    assert rig.receiver.told == ["paused"]
+    for _ in range(10):
+        heard_s = rig.transport.last_heard_s
+        rig.socket.buffered -= 1000
+        await until(lambda heard_s=heard_s: rig.transport.last_heard_s != heard_s)
+    assert rig.slow == 0
+    await until(lambda: rig.slow)
+    assert rig.sent == ["abort"]
+
+
+async def test_what_is_written_to_a_slow_peer_meanwhile_does_not_hide_that_it_reads() -> None:
+    rig = Rig(drain_timeout_s=0.05)
+    rig.socket.buffered = 3 << 20
+    rig.transport.pause_writing()
+    heard_s = rig.transport.last_heard_s
+    rig.transport.write(b"x" * 10)
+    rig.socket.buffered += 10 - 1
+    await until(lambda: rig.transport.last_heard_s != heard_s)
+    assert rig.slow == 0
+
+
+async def test_the_receiver_hears_when_its_peer_has_read(rig: Rig) -> None:
+    rig.socket.buffered = 3 << 20
+    rig.transport.pause_writing()
+    rig.socket.buffered = 0
+    rig.transport.resume_writing()
+    assert rig.receiver.told == ["paused", "resumed"]
+
+
+async def test_a_peer_held_back_is_not_read_for_a_second_at_most(rig: Rig) -> None:
+    rig.transport.hold(0.01)
+    rig.transport.hold(0.03)
+    assert rig.sent == ["pause reading"]
+    await until(lambda: rig.sent[-1] == "resume reading")
+    rig.transport.hold(1000)
+    assert rig.transport._hold is not None
+    in_s = rig.transport._hold.when() - asyncio.get_running_loop().time()
+    assert in_s <= HOLD_MAX_S
+    rig.transport.connection_lost(None)
+    assert rig.transport._hold.cancelled()
 
 
 async def test_pings_are_answered_in_order_and_a_flood_is_cut_short(rig: Rig) -> None:

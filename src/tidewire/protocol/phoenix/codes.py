@@ -33,6 +33,13 @@ REPLAY_NOT_PRIVATE = "UnableToReplayMessages: Replay is not allowed for public c
 PRESENCE_NOT_A_MAP = "Presence track payload must be a map"
 PAYLOAD_TOO_LARGE = "payload_size_exceeded"
 PAYLOAD_NOT_AN_OBJECT = "payload_not_an_object"
+PRESENCE_TOO_MANY_KEYS = "Presence track payload has too many keys"
+TOO_MANY_JOINS = "ClientJoinRateLimitReached: Too many joins per second"
+TOO_MANY_JOINS_UPGRADE = "Too many joins per second"
+TOO_MANY_MESSAGES = "Too many messages per second"
+TOO_MANY_BYTES = "Too many bytes per second"
+MESSAGES_LIMIT_REACHED = "MessagePerSecondRateLimitReached"
+RATE_LIMIT_REACHED = "rate_limit_reached"
 TRACK_TOO_LARGE = "Track message size exceeded"
 
 
