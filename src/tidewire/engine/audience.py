@@ -22,42 +22,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 from tidewire.engine.fanout import FanoutFrame
-from tidewire.engine.member import Member, Writer
+from tidewire.engine.member import Backlog, Member, SlowConnection, Writer
 from tidewire.engine.pace import Pace
 
 SLICE_WRITES = 256
-
-
-class Backlog(Protocol):
-    """What holds frames for one connection that reads too slowly."""
-
-    def entered(self, audience: Audience, member: Member) -> None:
-        """`member` gets its frames of `audience` from here, until `Audience.resume`."""
-        ...
-
-    def hold(self, audience: Audience, member: Member, frames: Sequence[FanoutFrame]) -> None:
-        """Take frames, in order, in place of writing them."""
-        ...
-
-    def forget(self, audience: Audience, member: Member) -> None:
-        """Throw away what was taken of `audience` for `member`: it may have it no longer."""
-        ...
-
-
-class SlowConnection(Protocol):
-    """A connection that reads too slowly."""
-
-    @property
-    def transport(self) -> Writer:
-        """Its members' transport."""
-        ...
-
-    def fall_behind(self) -> Backlog:
-        """Give what its frames are handed to from now on."""
-        ...
 
 
 class Audience:

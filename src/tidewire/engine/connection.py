@@ -24,9 +24,9 @@ from tidewire.engine.limits import Limits
 from tidewire.engine.presence import Presence
 from tidewire.engine.rights import NO_HEADERS, Rights
 from tidewire.engine.stats import Stats
+from tidewire.engine.throttle import Throttle
 from tidewire.engine.token_refresh import TokenRefreshes
 from tidewire.ports.channel_authorizer import Right
-from tidewire.engine.throttle import Throttle
 from tidewire.ports.token_verifier import Claims
 from tidewire.ports.transport import Transport
 from tidewire.protocol.phoenix import codes, payloads
@@ -83,8 +83,8 @@ class Connection:
         "join_meter",
         "joining",
         "lane",
-        "policy_headers",
         "meter",
+        "policy_headers",
         "sends_join_refs",
         "token",
         "track_meter",

@@ -20,13 +20,13 @@ from typing import Protocol
 
 from tidewire.core.clock import Clock
 from tidewire.core.rate_limit import Meter, rates
-from tidewire.engine.audience import Audience, Backlog, Fanout
+from tidewire.engine.audience import Fanout
 from tidewire.engine.change_group import EXTENSION
 from tidewire.engine.channel import Channel
 from tidewire.engine.conflation import Conflation, Owed
 from tidewire.engine.fanout import FanoutFrame
 from tidewire.engine.limits import Limits
-from tidewire.engine.member import Member, Writer
+from tidewire.engine.member import Backlog, Member, Source, Writer
 from tidewire.engine.stats import Stats
 from tidewire.protocol.phoenix import payloads
 
@@ -190,7 +190,7 @@ class Laggards:
 
 
 class _Noted:
-    """A connection that is about to fall behind; see `audience.SlowConnection`."""
+    """A connection that is about to fall behind; see `member.SlowConnection`."""
 
     __slots__ = ("_laggards", "_peer", "transport")
 
@@ -204,7 +204,7 @@ class _Noted:
 
 
 class Laggard:
-    """One connection that reads too slowly; implements `audience.Backlog`.
+    """One connection that reads too slowly; implements `member.Backlog`.
 
     Attributes:
         may_write: Whether its transport takes more.
@@ -216,23 +216,23 @@ class Laggard:
         self._laggards = laggards
         self._peer = peer
         self._kept = kept
-        self._places: dict[tuple[Audience, Member], None] = {}
+        self._places: dict[tuple[Source, Member], None] = {}
         self.may_write = False
 
-    def entered(self, audience: Audience, member: Member) -> None:
+    def entered(self, source: Source, member: Member) -> None:
         """Remember where `member` is to return to."""
-        self._places[audience, member] = None
+        self._places[source, member] = None
 
-    def hold(self, audience: Audience, member: Member, frames: Sequence[FanoutFrame]) -> None:
+    def hold(self, source: Source, member: Member, frames: Sequence[FanoutFrame]) -> None:
         """Keep what is needed of some frames."""
         assert isinstance(member, Channel)
         for frame in frames:
-            self._kept.hold(member, frame, audience)
+            self._kept.hold(member, frame, source)
 
-    def forget(self, audience: Audience, member: Member) -> None:
-        """Throw away what was kept of `audience` for `member`."""
+    def forget(self, source: Source, member: Member) -> None:
+        """Throw away what was kept of `source` for `member`."""
         assert isinstance(member, Channel)
-        self._kept.forget(member, audience)
+        self._kept.forget(member, source)
 
     def catch_up(self) -> None:
         """Write what was kept, as far as the transport takes it; return to the lanes at the end."""
@@ -252,5 +252,5 @@ class Laggard:
 
     def _return(self) -> None:
         self._laggards.caught_up(self._peer)  # first: it ends `may_write`, and the backlog
-        for audience, member in self._places:
-            audience.resume(member)
+        for source, member in self._places:
+            source.resume(member)

@@ -32,8 +32,8 @@ from tidewire.engine.rights import Rights, policy_headers
 from tidewire.engine.stats import Stats
 from tidewire.engine.subscriptions import Subscriptions
 from tidewire.engine.tasks import TaskSet
-from tidewire.engine.token_refresh import TokenRefreshes
 from tidewire.engine.throttle import Throttle
+from tidewire.engine.token_refresh import TokenRefreshes
 from tidewire.ports.broker import Broker
 from tidewire.ports.channel_authorizer import ChannelAuthorizer
 from tidewire.ports.presence_store import PresenceStore

@@ -11,7 +11,13 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.support.house import Client, House
 
@@ -193,5 +199,6 @@ class PresenceStorm(RuleBasedStateMachine):
         self.loop.close()
 
 
-TestPresenceStorm = PresenceStorm.TestCase
-TestPresenceStorm.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+def test_everyone_who_watches_ends_with_the_models_picture():
+    sizes = settings(max_examples=40, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(PresenceStorm, settings=sizes)
