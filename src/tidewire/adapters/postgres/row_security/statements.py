@@ -46,10 +46,12 @@ _BECOME = """
       "~set" := pg_catalog.set_config(
         'request.jwt.claim.role', coalesce("~claim" ->> 'role', ''), true);
 """
-# A policy may call what changes settings, so they are made anew for each viewer. A failed block
-# takes its changes back by itself. One statement serves all rows and single ones, so that its plan
-# can be made beforehand, for nobody: the planner tries stable functions, and with somebody's bad
-# claim it would raise where the policy itself does not.
+# A policy may call what changes settings, even ones that we know nothing of: a function that keeps
+# who asks in a setting of its own would tell the next viewer of the former one. So each block ends
+# by an error, its own or the policy's, which takes all settings back; variables keep their values.
+# One statement serves all rows and single ones, so that its plan can be made beforehand, for
+# nobody: the planner tries stable functions, and with somebody's bad claim it would raise where the
+# policy itself does not.
 _LOOP = """
 #variable_conflict use_column
 declare
@@ -59,6 +61,7 @@ declare
   "~to" pg_catalog.int4;
   "~one" pg_catalog.int4[];
   "~numbers" pg_catalog.int4[] := array(select pg_catalog.generate_series(1, "~rows"));
+  "~done" pg_catalog.bool;
 {variables}
 begin
 {assignments}
@@ -69,14 +72,18 @@ begin
     "~from" := 1;
     "~to" := "~rows";
     loop
+      "~done" := false;
       begin
 {become}
         {select}
-        "~seen" := "~seen" || "~one";
-        "~from" := "~to" + 1;
-      exception when others then
-        "~budget" := "~budget" - 1;
-        if "~from" >= "~to" then
+        "~done" := true;
+        raise exception using errcode = 'TW003';
+      exception when others or assert_failure then
+        "~budget" := "~budget" - case when "~done" then 0 else 1 end;
+        if "~done" then
+          "~seen" := "~seen" || "~one";
+          "~from" := "~to" + 1;
+        elsif "~from" >= "~to" then
           "~failed" := "~failed" || "~from";
           "~from" := "~from" + 1;
         elsif "~budget" < 0 then
