@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # Sums of row hashes change with any row's version; `xmin` is the version, `oid` tells rows apart.
 # Only small catalogues are read whole: attributes and indexes are those of published tables.
+# Columns of tables that policies ask count by name: renamed, they stand otherwise in its text.
 # Functions count because policies call them, schemas because of the right to look into them, views
 # because policies ask them: what they read of the claims is looked for by word. Temporary functions
 # are those of the sessions that judge rows.
@@ -53,7 +54,14 @@ select
      where c.relkind = 'c' and c.oid >= 16384 and a.attnum > 0),
     (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', c.oid, c.relnatts), 0))
      from pg_catalog.pg_class c
-     where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384)
+     where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid >= 16384),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(
+       concat_ws(',', a.attrelid, a.attnum, a.attname), 0))
+     from pg_catalog.pg_attribute a
+     where a.attnum > 0 and a.attrelid in (
+       select d.refobjid from pg_catalog.pg_depend d
+       where d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass
+         and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass))
   ) as types,
   concat_ws(
     ':',
