@@ -27,6 +27,7 @@ BENCHES = (
     "change_cost",
     "journal",
     "policy_throughput",
+    "row_security",
     "fanout",
     "heartbeats",
     "connect_join",

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tidewire import __version__
+from tidewire.adapters.postgres.checker import look_at_checker
 from tidewire.adapters.postgres.diagnosis import Diagnosis, diagnose
 from tidewire.adapters.postgres.finding import Finding
 from tidewire.adapters.postgres.preflight import check_database
@@ -100,6 +101,8 @@ async def examine(
             database = await diagnose(database_url, slot=own.database.slot, publication=publication)
             findings += database.findings
             findings += await find_unsafe(database_url, publication=publication)
+            given = settings.database.checker_url
+            findings += await look_at_checker(database_url, given=given)
         except RealtimeError as error:
             findings.append(Finding("not_diagnosed", "error", str(error)))
     findings.sort(key=lambda finding: finding.severity != "error")

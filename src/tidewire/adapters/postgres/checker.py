@@ -8,6 +8,7 @@ import urllib.parse
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - the driver ships none
 
 from tidewire.adapters.postgres.connect import SqlConnection, connect_raw, connection_to
+from tidewire.adapters.postgres.finding import Finding
 from tidewire.adapters.postgres.sql_errors import DRIVER_ERRORS
 from tidewire.core.errors import RealtimeError
 
@@ -20,6 +21,35 @@ _IS_SAFE = """
 select not r.rolsuper and not r.rolbypassrls and not r.rolinherit and r.rolcanlogin
 from pg_catalog.pg_roles r where r.rolname = $1
 """
+
+
+async def look_at_checker(url: str, *, given: str = "") -> list[Finding]:
+    """Whether rows are judged by a login of no rights of its own; changes nothing.
+
+    Args:
+        url: Of the database.
+        given: Address by a login that somebody made for this; "" for our own.
+
+    Raises:
+        DatabaseUnavailableError: It does not answer.
+        SetupError: It refuses.
+    """
+    async with connection_to(given or url) as connection:
+        name = await connection.fetchval("select session_user::text") if given else CHECKER
+        if await connection.fetchval(_IS_SAFE, name):
+            return []
+    return [
+        Finding(
+            "checker",
+            "warning",
+            f"rows are judged by {name}, which may more than take roles"
+            if given
+            else f"there is no login {CHECKER} without rights of its own",
+            "A policy runs its author's code, which can take back the role that it is run as. Give "
+            "a login as database.checker_url that is no superuser, has neither BYPASSRLS nor "
+            "INHERIT, and is a member of the roles that tokens name.",
+        )
+    ]
 
 
 class CheckerLogin:
