@@ -26,7 +26,8 @@ async def url(any_database_url: str) -> str:
 
 async def _members(connection: asyncpg.Connection) -> list[str]:
     rows = await connection.fetch(
-        "select schemaname || '.' || tablename as name from pg_publication_tables order by 1"
+        "select schemaname || '.' || tablename as name from pg_publication_tables"
+        " where pubname = 'supabase_realtime' order by 1"
     )
     return [row["name"] for row in rows]
 
