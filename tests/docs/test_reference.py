@@ -24,7 +24,7 @@ from tidewire.ports.change_source import StreamState, StreamStatus
 from tidewire.ports.journal import JournalStatus
 from tidewire.protocol.phoenix import codes
 from tidewire.protocol.websocket import close_codes
-from tidewire.server.numbers import TenantNumbers, process_samples
+from tidewire.server.numbers import ORIGINAL_NAMES, TenantNumbers, process_samples
 
 ERRORS = (ROOT / "docs/reference/errors.md").read_text()
 METRICS = (ROOT / "docs/operating/metrics.md").read_text()
@@ -121,7 +121,11 @@ def test_every_metric_is_on_its_page_with_its_meaning() -> None:
         *TenantNumbers(Stats(), source, written, RowSecurityStats(), recorder).samples(),
         *process_samples(started_s=0.0),
     ]
-    wanted = {(f"tidewire_{sample.name}", sample.help) for sample in samples}
+    wanted = {
+        (f"tidewire_{sample.name}", sample.help)
+        for sample in samples
+        if sample.prefix == "tidewire_"
+    }
     told = {
         (row[0].strip("`"), row[1]) for row in table_rows(METRICS) if row[0].startswith("`tidewire")
     }
@@ -148,3 +152,11 @@ def test_every_option_of_a_command_is_on_its_page(name: str, option: str) -> Non
     if name == "demo":  # it takes the flags of serve
         section += COMMANDS_PAGE.partition("## `tidewire serve`")[2].partition("\n## ")[0]
     assert option in section
+
+
+def test_every_name_of_the_original_is_on_the_page_of_metrics() -> None:
+    part = METRICS.partition("## Names of Supabase's server")[2]
+    told = {tuple(cell.strip("`") for cell in row) for row in table_rows(part)} - {
+        ("metric", "the same as")
+    }
+    assert told == {(f"realtime_{name}", same) for name, (same, _) in ORIGINAL_NAMES.items()}

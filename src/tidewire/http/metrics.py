@@ -27,12 +27,14 @@ class Sample(msgspec.Struct, frozen=True):
         help: What it counts, and its unit.
         value: The number.
         labels: Label names and values.
+        prefix: What stands before the name.
     """
 
     name: str
     help: str
     value: float
     labels: dict[str, str] = {}
+    prefix: str = "tidewire_"
 
     @property
     def is_counter(self) -> bool:
@@ -53,11 +55,12 @@ class SampleCollector(Collector):
         """Families of equal names, in the order of their first sample."""
         families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
         for sample in self._read():
-            family = families.get(sample.name)
+            name = sample.prefix + sample.name
+            family = families.get(name)
             if family is None:
                 kind = CounterMetricFamily if sample.is_counter else GaugeMetricFamily
-                family = kind(f"tidewire_{sample.name}", sample.help, labels=list(sample.labels))
-                families[sample.name] = family
+                family = kind(name, sample.help, labels=list(sample.labels))
+                families[name] = family
             family.add_metric(list(sample.labels.values()), sample.value)
         return families.values()
 

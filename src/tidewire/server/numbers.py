@@ -149,6 +149,7 @@ class TenantNumbers:
         """Every number of this tenant."""
         for name, help_text in STATS_HELP.items():
             yield Sample(name, help_text, getattr(self._stats, name))
+        yield from samples_of_the_original(self._stats)
         for name, help_text in ROW_SECURITY_HELP.items():
             value = getattr(self._row_security, name)
             yield Sample(f"row_security_{name}", help_text, value)
@@ -171,6 +172,29 @@ class TenantNumbers:
         yield Sample("stream_live", "1 while the stream is live.", status.state is StreamState.LIVE)
         lag = max(0, status.received_lsn - status.acknowledged_lsn)
         yield Sample("stream_lag_bytes", "Log received and not yet acknowledged, bytes.", lag)
+
+
+ORIGINAL_NAMES = {
+    "connections_connected": ("connections", "Open connections."),
+    "channel_joins": ("joins_total", "Joins answered with ok."),
+    "channel_events": ("broadcasts_total", "Broadcasts accepted from channels."),
+    "channel_presence_events": ("presence_total", "Presence calls accepted."),
+    "channel_db_events": ("changes_total", "Row changes offered to at least one subscriber."),
+    "subscriptions_manager_subscribers": (
+        "subscriptions",
+        "Channels that listen to database changes.",
+    ),
+}
+"""Names of the original, behind ``realtime_``, to what they are here: dashboards made for it go on.
+
+Source: wire specification 9.2, as far as the meaning is the same.
+"""
+
+
+def samples_of_the_original(stats: Stats) -> Iterable[Sample]:
+    """One tenant's numbers by the original's names."""
+    for name, (counter, help_text) in ORIGINAL_NAMES.items():
+        yield Sample(name, help_text, getattr(stats, counter), prefix="realtime_")
 
 
 def process_samples(*, started_s: float) -> Iterable[Sample]:

@@ -37,6 +37,7 @@ async def client(state: State) -> AsyncIterator[httpx.AsyncClient]:
         read_samples=lambda: [
             Sample("connections", "Open connections.", 7),
             Sample("changes_total", "Changes.", state.changes),
+            Sample("channel_joins", "Joins.", 5, prefix="realtime_"),
             Sample("refused_total", "Refusals.", 1, {"reason": "a"}),
             Sample("refused_total", "Refusals.", 2, {"reason": 'b"\n'}),
         ],
@@ -79,6 +80,7 @@ async def test_metrics_are_read_anew_at_each_scrape(
     client: httpx.AsyncClient, state: State
 ) -> None:
     assert "tidewire_changes_total 3.0" in (await client.get("/metrics")).text
+    assert "\nrealtime_channel_joins 5.0" in (await client.get("/metrics")).text
     state.changes = 4
     answer = await client.get("/metrics")
     assert "tidewire_changes_total 4.0" in answer.text
