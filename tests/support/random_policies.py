@@ -164,6 +164,9 @@ class World:
         """Statements that give the table a new random set of policies."""
         rng = self.rng
         made: list[str] = []
+        if rng.random() < 0.2:
+            condition = self._comparison_with_a_claim()
+            return [f"create policy p on {quoted(self.table)} using ({condition})"]
         for number in range(rng.choice([0, 1, 1, 1, 2, 3, 4])):
             kind = rng.choice(["permissive", "permissive", "restrictive"])
             command = rng.choice(["select", "select", "all", "update"])
@@ -173,6 +176,17 @@ class World:
                 f"to {to} using ({self._condition(2)})"
             )
         return made
+
+    def _comparison_with_a_claim(self) -> str:
+        """What is judged without a query when nothing is added to it."""
+        fitting = [
+            (column, condition)
+            for column in self.columns
+            for condition in COLUMNS[column][2]
+            if "{c}" in condition and " = " in condition and "auth." in condition
+        ]
+        column, condition = self.rng.choice(fitting)
+        return _fill(condition, column, self.table)
 
     def _condition(self, depth: int) -> str:
         rng = self.rng
