@@ -73,7 +73,7 @@ class FixedCatalogs:
             access={"anon": {TABLE_OID: TableAccess(names, bypasses_row_security=True)}},
         )
 
-    async def refresh(self, role: str | None = None) -> Catalog:
+    async def refresh(self, role: str | None = None, *, xid: int = 0) -> Catalog:
         return self.current
 
     async def canonical_literals(self, requests: Sequence[LiteralRequest]) -> list[str | None]:

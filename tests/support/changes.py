@@ -106,6 +106,7 @@ class FakeCatalogs:
         self.newest = first
         self.current = catalog()
         self.refreshes = 0
+        self.xids: list[int] = []
         self.down = False
         self.compared: list[Comparison] = []
         self.judge: Callable[[Comparison], bool | None] = lambda _: True
@@ -114,8 +115,9 @@ class FakeCatalogs:
         self.refusals = 0
         self.refused = asyncio.Event()  # several times over
 
-    async def refresh(self, role: str | None = None) -> Catalog:
+    async def refresh(self, role: str | None = None, *, xid: int = 0) -> Catalog:
         self.refreshes += 1
+        self.xids.append(xid)
         await self._answer()
         self.current = self.newest
         return self.current

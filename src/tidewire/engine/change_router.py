@@ -14,8 +14,9 @@ nothing is known. Who was here and is somebody else now is always asked about.
 
 Freshness: a table's version not seen before and a ``tidewire.ddl`` message make the catalogue
 be read before anything after them is judged; apart from that its fingerprint is read at most
-once a second while changes flow. When the database does not answer, routing waits, and with it
-the stream: nothing is skipped and nothing is judged by a stale catalogue.
+once a second while changes flow. The log tells of a commit before queries show it: what is
+read because of a transaction counts only once it shows that one. When the database does not
+answer, routing waits, and with it the stream: nothing is skipped or judged by a stale catalogue.
 
 A change that cannot be judged or rendered stops nobody else: its subscribers are told.
 """
@@ -28,6 +29,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
+from tidewire.core.catalog import Catalog
 from tidewire.core.change import Change, ChangeKind, LogicalMessage, Relation, Transaction
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionError
@@ -146,7 +148,7 @@ class ChangeRouter:
         self._stats.transactions_total += len(transactions)
         if not len(self._subscriptions):
             # A relation passed over here counts as new when it comes again.
-            self._pass_messages(transactions)
+            await self._pass_messages(transactions)
             if self._broadcasts is not None:
                 await self._broadcasts.publish_all(transactions, self._pace)
             return
@@ -159,22 +161,23 @@ class ChangeRouter:
                 self._tell_resync(self._subscriptions.groups, "transaction too large")
                 if self._broadcasts is not None:
                     self._broadcasts.note_overflow()
-                await self._refresh()  # what it told of the catalogue was left out too
+                # What it told of the catalogue was left out too.
+                await self._refresh(transaction.xid)
                 self._tell_gap()
                 continue
             timestamp = commit_timestamp(transaction.committed_at_us)
             for item in transaction.changes:
                 if isinstance(item, LogicalMessage):
-                    await self._take_message(item, batch)
+                    await self._take_message(item, batch, transaction.xid)
                 else:
                     await self._take_change(item, batch, transaction, timestamp)
         await self._flush(batch)
 
-    async def _take_message(self, message: LogicalMessage, batch: Batch) -> None:
-        self._pass_on(message)
+    async def _take_message(self, message: LogicalMessage, batch: Batch, xid: int) -> None:
         if message.prefix == DDL_PREFIX:
             await self._flush(batch)
-            await self._refresh()
+            await self._refresh(xid)
+        self._pass_on(message)  # who looks at the catalogue because of it finds it changed
 
     async def _take_change(
         self, change: Change, batch: Batch, transaction: Transaction, timestamp: bytes
@@ -183,7 +186,7 @@ class ChangeRouter:
         relation = change.relation
         if self._relations.get(relation.oid) is not relation:
             await self._flush(batch)
-            await self._refresh()
+            await self._refresh(transaction.xid)
             self._relations[relation.oid] = relation
         message = None
         if self._broadcasts is not None:
@@ -192,13 +195,15 @@ class ChangeRouter:
         if batch.is_full:
             await self._flush(batch)
 
-    def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
+    async def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
         """Hand messages on when nobody wants changes."""
         for transaction in transactions:
             if transaction.overflowed:
                 self._tell_gap()
             for item in transaction.changes:
-                if isinstance(item, LogicalMessage):
+                if isinstance(item, LogicalMessage) and item.prefix in self._listeners:
+                    if item.prefix == DDL_PREFIX:
+                        await self._refresh(transaction.xid)
                     self._pass_on(item)
 
     def _pass_on(self, message: LogicalMessage) -> None:
@@ -319,9 +324,14 @@ class ChangeRouter:
             )
             return None
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, xid: int = 0) -> None:
+        """Read the catalogue anew, with what the transaction `xid` did to it."""
+
+        async def refresh() -> Catalog:
+            return await self._catalogs.refresh(xid=xid)
+
         started_s = self._clock.monotonic_s()
-        await self._insist(self._catalogs.refresh)
+        await self._insist(refresh)
         await self._insist(self._subscriptions.sync)
         self._refreshed_s = started_s
 

@@ -54,14 +54,18 @@ class CatalogSource(Protocol):
         """The last state read, without any query. Empty before the first read."""
         ...
 
-    async def refresh(self, role: str | None = None) -> Catalog:
+    async def refresh(self, role: str | None = None, *, xid: int = 0) -> Catalog:
         """Read what changed, by a cheap fingerprint first.
 
         Args:
             role: A role whose access must be in the answer from now on.
+            xid: A transaction whose doing must be in the answer, 32 bits; 0 for none. The log
+                tells of a commit before queries show it: for a moment, or for as long as it waits
+                for a standby.
 
         Raises:
-            DatabaseUnavailableError: No answer within the deadline.
+            DatabaseUnavailableError: No answer within the deadline, or one without that
+                transaction; ask again.
         """
         ...
 

@@ -49,7 +49,7 @@ async def test_tiers_are_taken_as_planned_and_counted(court: Court) -> None:
         told = await court.judge("trips", images, [user(ANN), user(BEN)])
         assert told == [[True, False], [False, True]], condition
         assert getattr(stats, counter) == before + 4
-        asked = {Tier.LOCAL: 0, Tier.BY_KEY: 2}.get(tier, 1)
+        asked = {Tier.LOCAL: 0, Tier.SETS: 1}.get(tier, 2)
         assert stats.queries_total == queries + asked
     await court.connection.execute("drop policy p on trips")
     policy = await court.policy("trips")

@@ -223,6 +223,27 @@ async def test_a_revoked_column_is_gone_with_the_next_ddl_notice() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("is_subscribed", [True, False])
+async def test_a_ddl_notice_is_acted_on_once_queries_show_its_transaction(
+    *, is_subscribed: bool
+) -> None:
+    house = House(catalog(table()))
+    if is_subscribed:
+        await house.join(ALL)
+    reads: list[int] = []
+
+    class Listener:
+        def on_message(self, content: bytes) -> None:
+            reads.append(house.catalogs.xids[-1])
+
+        def on_gap(self) -> None: ...
+
+    house.router.listen("tidewire.ddl", Listener())
+    notice = transaction(LogicalMessage("tidewire.ddl", b"{}"))
+    await house.router.receive([notice])
+    assert reads == [notice.xid]
+
+
 async def test_without_notices_the_catalogue_is_read_again_once_a_second() -> None:
     house = House(catalog(table()))
     receiver, _ = await house.join(ALL)

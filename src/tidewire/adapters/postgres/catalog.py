@@ -30,6 +30,7 @@ from tidewire.core.catalog import (
     TypeKind,
 )
 from tidewire.core.errors import DatabaseUnavailableError
+from tidewire.core.snapshot import shows
 from tidewire.ports.catalog_source import Comparison, LiteralRequest
 
 ROLES_MAX = 1_000
@@ -47,6 +48,7 @@ class _State(msgspec.Struct, frozen=True):
     type_names: dict[int, compare.TypeName]
     collations: dict[tuple[int, str], str]
     policies: PolicyContext
+    snapshot: str = ""
 
 
 class PostgresCatalog:
@@ -93,10 +95,11 @@ class PostgresCatalog:
         """The last state read; the same object as long as nothing changed."""
         return self._state.catalog
 
-    async def refresh(self, role: str | None = None) -> Catalog:
+    async def refresh(self, role: str | None = None, *, xid: int = 0) -> Catalog:
         """Read what changed since, never answering with a read begun before this call.
 
         Raises:
+            DatabaseUnavailableError: The transaction `xid` is not visible yet.
             DatabaseUnavailableError: No answer within the deadline.
             DatabaseUnavailableError: Or more than `ROLES_MAX` roles exist and were asked about.
         """
@@ -111,6 +114,8 @@ class PostgresCatalog:
                 await asyncio.shield(self._waiting)
         except TimeoutError as error:
             raise DatabaseUnavailableError("the database does not answer in time") from error
+        if xid and not shows(self._state.snapshot, xid):
+            raise DatabaseUnavailableError("what the log tells of is not visible yet")
         return self._state.catalog
 
     async def canonical_literals(self, requests: Sequence[LiteralRequest]) -> list[str | None]:
@@ -189,7 +194,7 @@ class PostgresCatalog:
         parts = (row["tables"], row["roles"], row["types"], row["functions"])
         roles = list(self._roles)
         if parts == old.parts and all(role in old.catalog.access for role in roles):
-            return old
+            return msgspec.structs.replace(old, snapshot=row["snapshot"])
         types, type_names = old.catalog.types, old.type_names
         if parts[2] != old.parts[2]:
             types, type_names = _read_types(await connection.fetch(queries.TYPES))
@@ -216,7 +221,7 @@ class PostgresCatalog:
             access=access,
             default_collation_is_c=default_is_c,
         )
-        return _State(catalog, parts, type_names, collations, policies)
+        return _State(catalog, parts, type_names, collations, policies, row["snapshot"])
 
     async def _read_access(
         self, connection: Connection, role: str, policies: PolicyContext

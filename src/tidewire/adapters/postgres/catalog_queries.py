@@ -73,7 +73,8 @@ select
      from pg_catalog.pg_namespace n where n.nspname not like 'pg\_t%'),
     (select pg_catalog.sum(pg_catalog.hashtextextended(concat_ws(',', v.oid, v.xmin), 0))
      from pg_catalog.pg_class v where v.relkind = 'v' and v.oid >= 16384)
-  ) as functions
+  ) as functions,
+  pg_catalog.pg_current_snapshot()::text as snapshot
 """
 
 # What the stream carries: `attnames` leaves out what a column list withholds; generated columns

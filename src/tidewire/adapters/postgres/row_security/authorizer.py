@@ -200,7 +200,7 @@ class RowSecurityAuthorizer:
             judge = self._judges[number]
             for policy, tier in by_judge[number]:
                 pendings = waiting[policy, tier]
-                if tier is Tier.BY_KEY:
+                if tier is not Tier.SETS:
                     pendings = await self._only_visible(judge, pendings, found)
                 for job in plan_jobs(policy, tier, pendings):
                     table = questions[job.pendings[0].place].table
@@ -217,6 +217,11 @@ class RowSecurityAuthorizer:
     async def _only_visible(
         self, judge: Judge, pendings: list[Pending], found: dict[int, Found]
     ) -> list[Pending]:
+        """Those whose transaction queries see; for the others nobody can say.
+
+        Policies that ask tables need it too: whom the transaction itself let in would be passed
+        over, and whom it locked out would be told.
+        """
         visible = await judge.visible(pendings)
         for pending in pendings:
             if pending not in visible:
