@@ -218,8 +218,8 @@ def make_plan(
         is_refused = view.shape.is_refused(kind)
         if is_refused and met in (Met.LEAVES, Met.STAYS):
             continue
-        if policy is None or is_refused:
-            wants = open_
+        if policy is None or (is_refused and not binding.type_oids):
+            wants = open_  # even an error tells what a filter says of the row that it is about
         elif not is_keyed:
             wants = guarded.setdefault(policy, {})
         elif view.key.issuperset(binding.type_oids):

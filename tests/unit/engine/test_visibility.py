@@ -247,6 +247,15 @@ async def test_without_the_whole_key_there_is_the_error_and_no_row() -> None:
     assert authorizer.asked == []
 
 
+async def test_an_error_does_not_tell_that_a_hidden_row_meets_a_filter() -> None:
+    house, _ = guarded(anon=may_read("status", bypasses=False))
+    filtered = {**LEAVES, "filter": "status=eq.bob"}
+    ann, bob = await join(house, "ann", filtered), await join(house, "bob", filtered)
+    await house.send(insert(FULL, b"1", b"bob", b"x"))
+    assert rows_of(ann.take()) == []
+    assert [row["errors"] for row in rows_of(bob.take())] == [["Error 401: Unauthorized"]]
+
+
 async def test_an_unchanged_value_is_judged_by_the_old_row() -> None:
     house, _ = guarded(ScriptedPolicy(own("note"), oid=TRIPS))
     ann = await join(house, "ann")
