@@ -158,13 +158,19 @@ async def test_without_usage_on_the_schema_nothing_may_be_read(
         "grant pg_read_all_data to cat_r", "drop role cat_r", "create type mood as enum ('a')",
         "alter type feeling add value 'new'", "alter type pair add attribute c int",
         "alter table trips replica identity full", "create domain d as int",
+        "alter publication supabase_realtime set table trips (id)",
+        "alter publication supabase_realtime drop table trips",
+        "alter publication supabase_realtime add tables in schema apart",
+        "alter publication supabase_realtime add table days",
     ],
 )  # fmt: skip
 async def test_whatever_matters_changes_the_fingerprint(
     statement: str, connection: asyncpg.Connection, catalogs: PostgresCatalog
 ) -> None:
     await connection.execute(
-        "create role cat_r; create type feeling as enum ('old'); create type pair as (a int)"
+        """create role cat_r; create type feeling as enum ('old'); create type pair as (a int);
+           create schema apart; create table apart.t (id int primary key);
+           create table days (day int primary key) partition by range (day)"""
     )
     before = await catalogs.refresh("cat_r")
     assert await catalogs.refresh() is before
@@ -172,6 +178,35 @@ async def test_whatever_matters_changes_the_fingerprint(
     after = await catalogs.refresh()
     assert after.fingerprint != before.fingerprint
     assert await catalogs.refresh() is after
+
+
+@pytest.mark.parametrize("whole_schema", [False, True])
+async def test_partitions_and_tables_of_a_schema_are_noticed_as_they_come_and_go(
+    connection: asyncpg.Connection, catalogs: PostgresCatalog, *, whole_schema: bool
+) -> None:
+    await connection.execute(
+        "create schema apart; create table apart.days (day int primary key) partition by range (day)"
+    )
+    what = "tables in schema apart" if whole_schema else "table apart.days"
+    await connection.execute(f"alter publication supabase_realtime set {what}")
+    assert (await catalogs.refresh()).tables == {}
+    await connection.execute("create table apart.one partition of apart.days default")
+    assert only((await catalogs.refresh()).tables).name == "one"
+    await connection.execute("drop table apart.one")
+    assert (await catalogs.refresh()).tables == {}
+
+
+async def test_whoever_locks_a_table_holds_no_look_at_the_catalogue_up(
+    connection: asyncpg.Connection, catalogs: PostgresCatalog, database_url: str
+) -> None:
+    before = await catalogs.refresh("cat_r")
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("alter table trips add column more int")
+        async with asyncio.timeout(2):
+            assert await catalogs.refresh() is before
+    await other.close()
+    assert await catalogs.refresh() is not before
 
 
 async def test_no_answer_is_older_than_the_call(

@@ -8,21 +8,41 @@ from __future__ import annotations
 # Sums of row hashes change with any row's version; `xmin` is the version, `oid` tells rows apart.
 # Only small catalogues are read whole: attributes and indexes are those of published tables.
 # Columns of tables that policies ask count by name: renamed, they stand otherwise in its text.
+# The view of published tables is not asked: it waits for whoever has locked one of them, and with
+# it would wait every change of every table.
 # Functions count because policies call them, schemas because of the right to look into them, views
 # because policies ask them: what they read of the claims is looked for by word. Temporary functions
 # are those of the sessions that judge rows.
 FINGERPRINT = r"""
-with published as materialized (
-  select c.oid, c.xmin, n.xmin as schema_version, t.attnames
-  from pg_catalog.pg_publication_tables t
-  join pg_catalog.pg_namespace n on n.nspname = t.schemaname
-  join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
-  where t.pubname = $1
+with recursive listed as (
+  select r.prrelid as oid, r.xmin::text as version
+  from pg_catalog.pg_publication b join pg_catalog.pg_publication_rel r on r.prpubid = b.oid
+  where b.pubname = $1
+  union all
+  select c.oid, s.xmin::text
+  from pg_catalog.pg_publication b
+  join pg_catalog.pg_publication_namespace s on s.pnpubid = b.oid
+  join pg_catalog.pg_class c on c.relnamespace = s.pnnspid
+  where b.pubname = $1 and c.relkind in ('r', 'p')
+  union all
+  select c.oid, ''
+  from pg_catalog.pg_publication b, pg_catalog.pg_class c
+  where b.pubname = $1 and b.puballtables and c.relkind in ('r', 'p') and c.oid >= 16384
+), tree as (
+  select l.oid from listed l
+  union
+  select i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
+), published as materialized (
+  select c.oid, c.xmin, n.xmin as schema_version
+  from tree t
+  join pg_catalog.pg_class c on c.oid = t.oid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 )
 select
   concat_ws(
     ':',
     (select pg_catalog.sum(pg_catalog.hashtextextended(p::text, 0)) from published p),
+    (select pg_catalog.sum(pg_catalog.hashtextextended(l::text, 0)) from listed l),
     (select pg_catalog.sum(pg_catalog.hashtextextended(
        concat_ws(',', a.attrelid, a.attnum, a.xmin), 0))
      from published p join pg_catalog.pg_attribute a on a.attrelid = p.oid where a.attnum > 0),
