@@ -148,7 +148,7 @@ class ChangeRouter:
         self._stats.transactions_total += len(transactions)
         if not len(self._subscriptions):
             # A relation passed over here counts as new when it comes again.
-            await self._pass_messages(transactions)
+            self._pass_messages(transactions)
             if self._broadcasts is not None:
                 await self._broadcasts.publish_all(transactions, self._pace)
             return
@@ -195,15 +195,13 @@ class ChangeRouter:
         if batch.is_full:
             await self._flush(batch)
 
-    async def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
+    def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
         """Hand messages on when nobody wants changes."""
         for transaction in transactions:
             if transaction.overflowed:
                 self._tell_gap()
             for item in transaction.changes:
-                if isinstance(item, LogicalMessage) and item.prefix in self._listeners:
-                    if item.prefix == DDL_PREFIX:
-                        await self._refresh(transaction.xid)
+                if isinstance(item, LogicalMessage):
                     self._pass_on(item)
 
     def _pass_on(self, message: LogicalMessage) -> None:

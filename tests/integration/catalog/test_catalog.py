@@ -185,7 +185,8 @@ async def test_partitions_and_tables_of_a_schema_are_noticed_as_they_come_and_go
     connection: asyncpg.Connection, catalogs: PostgresCatalog, *, whole_schema: bool
 ) -> None:
     await connection.execute(
-        "create schema apart; create table apart.days (day int primary key) partition by range (day)"
+        """create schema apart;
+           create table apart.days (day int primary key) partition by range (day)"""
     )
     what = "tables in schema apart" if whole_schema else "table apart.days"
     await connection.execute(f"alter publication supabase_realtime set {what}")

@@ -223,13 +223,9 @@ async def test_a_revoked_column_is_gone_with_the_next_ddl_notice() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("is_subscribed", [True, False])
-async def test_a_ddl_notice_is_acted_on_once_queries_show_its_transaction(
-    *, is_subscribed: bool
-) -> None:
+async def test_a_ddl_notice_is_acted_on_once_queries_show_its_transaction() -> None:
     house = House(catalog(table()))
-    if is_subscribed:
-        await house.join(ALL)
+    await house.join(ALL)
     reads: list[int] = []
 
     class Listener:
