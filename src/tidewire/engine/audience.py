@@ -166,8 +166,9 @@ class Audience:
         fanout = self._fanout
         if self._fell_behind != fanout.fell_behind_total:
             self._move_slow()
-        for member, backlog in self._lagging.items():
-            backlog.hold(self, member, self._pending_for(member))
+        if self._lagging:
+            for member, backlog in self._lagging.items():
+                backlog.hold(self, member, self._pending_for(member))
         pending, self._pending = self._pending, []
         fanout.frames_taken += len(pending)
         if self._exceptions or self._size > budget:

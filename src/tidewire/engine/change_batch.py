@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 
 from tidewire.core.change import Change
@@ -40,6 +38,7 @@ class Step(msgspec.Struct):
         change: What happened.
         timestamp: When it was committed, as the wire has it.
         xid: The transaction that made it, 32 bits.
+        message: The broadcast that it is, if any.
         route: Of its table; None when nobody wants that table's changes.
         hits: Nodes that the row which filters look at meets.
         former_hits: Nodes that the old row of an update meets, where leaves are wanted.
@@ -47,12 +46,12 @@ class Step(msgspec.Struct):
         new_judged: What is known of its new row, by policy.
         old_judged: The same of its old row.
         problem: Why it could not be matched, or "".
-        message: The broadcast that it is, if any.
     """
 
     change: Change
     timestamp: bytes
     xid: int = 0
+    message: Message | None = None
     route: TableRoute | None = None
     hits: list[Node[Binding]] = []
     former_hits: list[Node[Binding]] = []
@@ -60,37 +59,37 @@ class Step(msgspec.Struct):
     new_judged: dict[RowPolicy, Judged] = {}
     old_judged: dict[RowPolicy, Judged] = {}
     problem: str = ""
-    message: Message | None = None
 
 
 class Batch:
-    """Changes in commit order, up to a bound on their number and size."""
+    """Changes in commit order, up to a bound on their number and size.
 
-    __slots__ = ("_size_bytes", "_steps")
+    Attributes:
+        steps: The changes; to be added to by `add` alone.
+    """
+
+    __slots__ = ("_size_bytes", "steps")
 
     def __init__(self) -> None:
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         self._size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._steps)
-
-    def __iter__(self) -> Iterator[Step]:
-        return iter(self._steps)
+        return len(self.steps)
 
     @property
     def is_full(self) -> bool:
         """Whether it is to be delivered before more is added."""
-        return len(self._steps) >= CHANGES_MAX or self._size_bytes >= BYTES_MAX
+        return len(self.steps) >= CHANGES_MAX or self._size_bytes >= BYTES_MAX
 
     def add(
-        self, change: Change, timestamp: bytes, xid: int = 0, *, message: Message | None = None
+        self, change: Change, timestamp: bytes, xid: int = 0, message: Message | None = None
     ) -> None:
         """Put a change behind the others."""
-        self._steps.append(Step(change, timestamp, xid, message=message))
+        self.steps.append(Step(change, timestamp, xid, message))
         self._size_bytes += len(change.new or b"") + len(change.old or b"")
 
     def clear(self) -> None:
         """Begin anew."""
-        self._steps.clear()
+        self.steps.clear()
         self._size_bytes = 0

@@ -7,9 +7,7 @@ the same bytes are offered to everyone who is told the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 
-from tidewire.engine.audience import Audience
 from tidewire.engine.change_batch import Step
 from tidewire.engine.change_frames import NOT_RENDERED, ChangeShape
 from tidewire.engine.change_plan import Guarded, Plan, Telling
@@ -20,8 +18,6 @@ from tidewire.engine.stats import Stats
 from tidewire.engine.visibility import sights
 
 logger = logging.getLogger(__name__)
-
-_COUNTED = (Outcome.LEFT, Outcome.FAILED)
 
 
 class ChangeDelivery:
@@ -42,21 +38,19 @@ class ChangeDelivery:
         """Offer one change to all who are told of it."""
         frames = _Frames(step)
         for telling, audiences in plan.open:
-            self._offer_all(frames.frame(telling), telling, audiences)
+            frame = frames.frame(telling)
+            for audience in audiences:
+                audience.offer(frame)
+            if telling.outcome:
+                self._count(telling.outcome)
         if self._sends_key_only_deletes:
             for telling, audiences in plan.keyed:
-                self._offer_all(frames.frame(telling), telling, audiences)
+                frame = frames.frame(telling)
+                for audience in audiences:
+                    audience.offer(frame)
         for guarded in plan.guarded:
             self._deliver_guarded(step, guarded, frames)
         self._stats.changes_total += bool(frames.count)
-
-    def _offer_all(
-        self, frame: FanoutFrame, telling: Telling, audiences: Iterable[Audience]
-    ) -> None:
-        for audience in audiences:
-            audience.offer(frame)
-        if telling.outcome in _COUNTED:
-            self._count(telling.outcome)
 
     def _deliver_guarded(self, step: Step, guarded: Guarded, frames: _Frames) -> None:
         for new, old, keys in sights(step, guarded.policy):
@@ -68,13 +62,14 @@ class ChangeDelivery:
                     if frame is None:
                         frame = made[telling] = frames.frame(telling)
                     audience.offer(frame)
-                    if telling.outcome in _COUNTED:
+                    if telling.outcome:
                         self._count(telling.outcome)
 
     def _count(self, outcome: Outcome) -> None:
+        """Count what is not plain; plain, the common one, is 0 and not asked about."""
         if outcome is Outcome.LEFT:
             self._stats.leaves_total += 1
-        else:
+        elif outcome is Outcome.FAILED:
             self._stats.policy_failures_total += 1
 
 

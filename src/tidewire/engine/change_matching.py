@@ -32,13 +32,14 @@ class ChangeMatching:
     def match(self, steps: Iterable[Step], answers: Answers) -> list[Comparison]:
         """Note each step's hits and plan; give what the database must be asked first.
 
+        The steps know their routes.
+
         Plans are complete only when nothing must be asked.
         """
         questions: dict[Comparison, None] = {}
         for step in steps:
             change = step.change
             step.plan = None
-            step.route = self._subscriptions.route(change.relation.oid)
             if step.route is None or change.kind is ChangeKind.TRUNCATE:
                 continue
             try:

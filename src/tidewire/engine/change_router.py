@@ -30,7 +30,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
 from tidewire.core.catalog import Catalog
-from tidewire.core.change import Change, ChangeKind, LogicalMessage, Relation, Transaction
+from tidewire.core.change import ChangeKind, LogicalMessage, Relation, Transaction
 from tidewire.core.clock import Clock
 from tidewire.core.errors import DatabaseUnavailableError, InvalidSubscriptionError
 from tidewire.core.predicate import Predicate
@@ -152,26 +152,37 @@ class ChangeRouter:
             if self._broadcasts is not None:
                 await self._broadcasts.publish_all(transactions, self._pace)
             return
-        if self._is_stale():
-            await self._refresh()
         batch = Batch()
         for transaction in transactions:
             if transaction.overflowed:
-                await self._flush(batch)
-                self._tell_resync(self._subscriptions.groups, "transaction too large")
-                if self._broadcasts is not None:
-                    self._broadcasts.note_overflow()
-                # What it told of the catalogue was left out too.
-                await self._refresh(transaction.xid)
-                self._tell_gap()
+                await self._pass_over(transaction, batch)
                 continue
             timestamp = commit_timestamp(transaction.committed_at_us)
             for item in transaction.changes:
                 if isinstance(item, LogicalMessage):
                     await self._take_message(item, batch, transaction.xid)
-                else:
-                    await self._take_change(item, batch, transaction, timestamp)
+                    continue
+                if self._relations.get(item.relation.oid) is not item.relation:
+                    await self._meet(item.relation, batch, transaction.xid)
+                message = None
+                if self._broadcasts is not None:
+                    message = self._broadcasts.message_of(item, transaction.committed_at_us)
+                batch.add(item, timestamp, transaction.xid, message)
+                if batch.is_full:
+                    await self._flush(batch)
+        if batch:
+            await self._flush(batch)
+        elif self._is_stale():
+            await self._refresh()
+
+    async def _pass_over(self, transaction: Transaction, batch: Batch) -> None:
+        """Tell everyone of a transaction that was too large to be held."""
         await self._flush(batch)
+        self._tell_resync(self._subscriptions.groups, "transaction too large")
+        if self._broadcasts is not None:
+            self._broadcasts.note_overflow()
+        await self._refresh(transaction.xid)  # what it told of the catalogue was left out too
+        self._tell_gap()
 
     async def _take_message(self, message: LogicalMessage, batch: Batch, xid: int) -> None:
         if message.prefix == DDL_PREFIX:
@@ -179,21 +190,11 @@ class ChangeRouter:
             await self._refresh(xid)
         self._pass_on(message)  # who looks at the catalogue because of it finds it changed
 
-    async def _take_change(
-        self, change: Change, batch: Batch, transaction: Transaction, timestamp: bytes
-    ) -> None:
-        """Put a change into the batch, after the catalogue that it needs was read."""
-        relation = change.relation
-        if self._relations.get(relation.oid) is not relation:
-            await self._flush(batch)
-            await self._refresh(transaction.xid)
-            self._relations[relation.oid] = relation
-        message = None
-        if self._broadcasts is not None:
-            message = self._broadcasts.message_of(change, transaction.committed_at_us)
-        batch.add(change, timestamp, transaction.xid, message=message)
-        if batch.is_full:
-            await self._flush(batch)
+    async def _meet(self, relation: Relation, batch: Batch, xid: int) -> None:
+        """Read the catalogue that belongs to a version of a table not seen before."""
+        await self._flush(batch)
+        await self._refresh(xid)
+        self._relations[relation.oid] = relation
 
     def _pass_messages(self, transactions: Sequence[Transaction]) -> None:
         """Hand messages on when nobody wants changes."""
@@ -218,9 +219,9 @@ class ChangeRouter:
         if not batch:
             return
         if not await self._deliver_when_known(batch):
-            groups = {group for step in batch for group in self._groups_of(step)}
+            groups = {group for step in batch.steps for group in self._groups_of(step)}
             self._tell_resync(list(groups), "subscriptions kept changing")
-            self._publish(list(batch))
+            self._publish(list(batch.steps))
         is_large = batch.is_full
         batch.clear()
         if is_large:
@@ -241,14 +242,14 @@ class ChangeRouter:
                 matched = _NEVER
                 await self._prepare(batch)
                 continue
-            if not self._is_settled(matched, round_):
+            if matched is _NEVER or not self._is_settled(matched, round_):
                 matched = (self._subscriptions.version, self._subscriptions.moves)
-                comparisons = self._matching.match(batch, answers)
+                comparisons = self._matching.match(batch.steps, answers)
                 if comparisons:
                     matched = _NEVER
                     await self._ask(comparisons, answers)
                     continue
-            missing = self._visibility.unanswered(batch, self._subscriptions.catalog)
+            missing = self._visibility.unanswered(batch.steps, self._subscriptions.catalog)
             if not missing:
                 self._deliver_all(batch)
                 return True
@@ -274,21 +275,22 @@ class ChangeRouter:
                 return
             await asyncio.sleep(PACE_S)
 
-    # ------------------------------------------------------------ what matching needs
-
     def _is_prepared(self, batch: Batch) -> bool:
+        """Whether the batch can be matched now; notes the route of each step."""
         if not self._subscriptions.is_current:
             return False
-        for step in batch:
-            route = self._subscriptions.route(step.change.relation.oid)
-            if route is not None and not route.is_indexed_for(step.change.relation):
+        route_of = self._subscriptions.route
+        for step in batch.steps:
+            relation = step.change.relation
+            route = step.route = route_of(relation.oid)
+            if route is not None and not route.is_indexed_for(relation):
                 return False
         return True
 
     async def _prepare(self, batch: Batch) -> None:
         """Bring everyone to the newest catalogue and index the tables of the batch."""
         await self._insist(self._subscriptions.sync)
-        for relation in dict.fromkeys(step.change.relation for step in batch):
+        for relation in dict.fromkeys(step.change.relation for step in batch.steps):
             route = self._subscriptions.route(relation.oid)
             if route is None or route.is_indexed_for(relation):
                 continue
@@ -365,12 +367,11 @@ class ChangeRouter:
 
         await self._insist(judge)
 
-    # ------------------------------------------------------------ delivery
-
     def _deliver_all(self, batch: Batch) -> None:
         """Offer the frames of a batch. Nothing here waits."""
-        for step in batch:
-            self._publish([step])
+        for step in batch.steps:
+            if step.message is not None:
+                self._publish([step])
             if step.route is None:
                 continue
             if step.change.kind is ChangeKind.TRUNCATE:

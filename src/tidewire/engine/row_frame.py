@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from tidewire.core.change import Change, ChangeKind
-from tidewire.engine.fanout import Envelope, EnvelopedFrame
+from tidewire.engine.fanout import LANES, Envelope, EnvelopedFrame
 from tidewire.protocol.pgoutput.row import UNCHANGED, Unchanged, split_row
 
 _PLAIN_END = b'"errors":null}'
@@ -50,7 +50,10 @@ class RowFrame(EnvelopedFrame):
             change: The change.
             key_columns: Names of the table's primary key.
         """
-        super().__init__(envelope, body)
+        # Said here and not by the base: there is one of these for each frame of each change.
+        self._envelope = envelope
+        self._body = body
+        self._frames = [None] * LANES
         self._change = change
         self._key_columns = key_columns
         self._tag: RowTag | bool | None = False
