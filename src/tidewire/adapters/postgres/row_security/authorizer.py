@@ -207,9 +207,13 @@ class RowSecurityAuthorizer:
                     await judge.run(job, table, found.__getitem__, until_s=until_s)
 
         try:
-            async with asyncio.timeout(self._limits.deadline_s), asyncio.TaskGroup() as group:
-                for number in by_judge:
-                    group.create_task(work(number))
+            async with asyncio.timeout(self._limits.deadline_s):
+                if len(by_judge) == 1:  # the common case, and no task is made for it
+                    await work(next(iter(by_judge)))
+                    return
+                async with asyncio.TaskGroup() as group:
+                    for number in by_judge:
+                        group.create_task(work(number))
         except* (TimeoutError, DatabaseUnavailableError) as errors:
             reason = errors.exceptions[0]
             raise DatabaseUnavailableError(f"rows are not judged in time: {reason}") from reason
