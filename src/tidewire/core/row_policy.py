@@ -82,6 +82,8 @@ class RowPolicy:
         streamed: (name, type oid) of all columns that the stream carries, in order.
         bound_schemas: All schemas that the expression names, if the role may not look into one of
             them; then somebody else has to look the names up. Empty where the role can.
+        plans_anew: Whether each viewer needs plans of his own, because what the expression calls
+            may be worked out while planning; see `core.early_calls`.
     """
 
     __slots__ = (
@@ -92,6 +94,7 @@ class RowPolicy:
         "kept",
         "key",
         "local",
+        "plans_anew",
         "role",
         "sets",
         "streamed",
@@ -116,6 +119,7 @@ class RowPolicy:
         key: tuple[PolicyColumn, ...] = (),
         streamed: tuple[tuple[str, int], ...] = (),
         bound_schemas: frozenset[str] = frozenset(),
+        plans_anew: bool = False,
     ) -> None:
         self.table_oid = table_oid
         self.role = role
@@ -130,6 +134,7 @@ class RowPolicy:
         self.key = key
         self.streamed = streamed
         self.bound_schemas = bound_schemas
+        self.plans_anew = plans_anew
 
     def says_the_same(self, other: RowPolicy) -> bool:
         """Whether every attribute is equal."""

@@ -12,6 +12,7 @@ from tidewire.adapters.postgres.query_session import Connection, Row
 from tidewire.core.catalog import Table, TableAccess, TableColumn, TypeInfo, TypeKind
 from tidewire.core.claim_functions import are_standard
 from tidewire.core.column_type import DOMAIN_DEPTH_MAX
+from tidewire.core.early_calls import Definition, EarlyNames, early_names
 from tidewire.core.policy_combine import Policy, combine
 from tidewire.core.policy_tiers import PolicyFacts, PolicyPlan, plan_policy
 from tidewire.core.row_policy import VOLATILE_CLAIMS, PolicyColumn, RowPolicy
@@ -29,6 +30,7 @@ class PolicyContext(msgspec.Struct, frozen=True):
         unstreamed: For each table, columns that the stream does not carry.
         has_standard_claims: Whether the functions of the schema `auth` are the known ones.
         named_claims: Volatile claims that something in the database may read.
+        early: Names behind which a function that is declared immutable may stand.
     """
 
     tables: Mapping[int, Table]
@@ -37,6 +39,7 @@ class PolicyContext(msgspec.Struct, frozen=True):
     unstreamed: Mapping[int, frozenset[str]]
     has_standard_claims: bool
     named_claims: frozenset[str]
+    early: EarlyNames = EarlyNames()
 
 
 async def read_context(
@@ -58,6 +61,7 @@ async def read_context(
             unstreamed[row["oid"]].add(row["name"])
     functions = await connection.fetch(queries.CLAIM_FUNCTIONS)
     named = await connection.fetch(queries.NAMED_CLAIMS, sorted(VOLATILE_CLAIMS))
+    definitions = await connection.fetch(queries.DEFINITIONS)
     return PolicyContext(
         tables,
         types,
@@ -66,6 +70,10 @@ async def read_context(
         all(row["is_plain"] for row in functions)
         and are_standard({row["name"]: row["source"] for row in functions}),
         frozenset(row["claim"] for row in named),
+        early_names(
+            Definition(row["name"], row["text"], row["is_function"], row["is_immutable"])
+            for row in definitions
+        ),
     )
 
 
@@ -141,6 +149,7 @@ def _policy(
         key=_policy_columns(context, key),
         streamed=tuple((column.name, column.type_oid) for column in table.columns),
         bound_schemas=_bound(context, plan, read, schemas),
+        plans_anew=context.early.are_in(expression or ""),
     )
 
 

@@ -237,3 +237,37 @@ where exists (
     where v.relkind = 'v' and v.oid >= 16384
       and pg_catalog.pg_get_viewdef(v.oid) ~ ('\m' || c.claim || '\M'))
 """
+
+# What policies may name, where a function of the database's own is declared immutable; else
+# nothing. Those in C, of extensions, and the helpers of the schema `realtime`, which bear names
+# such as "cast", read nothing of who asks. Temporary ones belong to the sessions that judge rows.
+DEFINITIONS = r"""
+with functions as materialized (
+  select f.proname as name,
+         coalesce(pg_catalog.pg_get_function_sqlbody(f.oid), f.prosrc) as text,
+         f.provolatile = 'i' as is_immutable
+  from pg_catalog.pg_proc f
+  join pg_catalog.pg_namespace n on n.oid = f.pronamespace
+  join pg_catalog.pg_language l on l.oid = f.prolang
+  where f.oid >= 16384 and f.prokind = 'f' and l.lanname not in ('c', 'internal')
+    and n.nspname !~ '^pg_temp_' and n.nspname not in ('realtime', 'tidewire')
+    and not exists (
+      select from pg_catalog.pg_depend d
+      where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = f.oid
+        and d.deptype = 'e')
+)
+select f.name::pg_catalog.text as name, f.text, true as is_function, f.is_immutable
+from functions f
+where exists (select from functions where is_immutable)
+union all
+select v.relname::pg_catalog.text, pg_catalog.pg_get_viewdef(v.oid), false, false
+from pg_catalog.pg_class v
+where v.relkind = 'v' and v.oid >= 16384
+  and exists (select from functions where is_immutable)
+union all
+select c.relname::pg_catalog.text, pg_catalog.pg_get_expr(p.polqual, p.polrelid), false, false
+from pg_catalog.pg_policy p
+join pg_catalog.pg_class c on c.oid = p.polrelid
+where p.polqual is not null
+  and exists (select from functions where is_immutable)
+"""

@@ -114,6 +114,18 @@ select format('%I.%I', n.nspname, c.relname)
  order by 1
 """
 
+_EARLY_CLAIMS = r"""
+select format('%I.%I(%s)', n.nspname, f.proname, pg_get_function_identity_arguments(f.oid))
+  from pg_proc f
+  join pg_namespace n on n.oid = f.pronamespace
+  join pg_language l on l.oid = f.prolang
+ where f.oid >= 16384 and f.prokind = 'f' and f.provolatile = 'i'
+   and l.lanname not in ('c', 'internal')
+   and coalesce(pg_get_function_sqlbody(f.oid), f.prosrc)
+       ~* '\m(current_setting|auth\s*\.\s*(uid|jwt|role|email))\s*\('
+ order by 1
+"""
+
 _IS_ENCRYPTED = "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
 
 
@@ -135,6 +147,7 @@ async def find_unsafe(url: str, *, publication: str) -> list[Finding]:
             *await _mighty_roles(connection),
             *await _own_role(connection),
             *await _key_only_tables(connection, publication),
+            *await _early_claims(connection),
             *await _unencrypted(connection, url),
         ]
 
@@ -281,6 +294,21 @@ async def _key_only_tables(connection: SqlConnection, publication: str) -> list[
             "the log holds only the keys of old rows of these tables under row security, so who "
             f"saw a deleted or changed row cannot be judged by its other columns: {_listed(names)}",
             f"tidewire enable {names[0]} --full (updates and deletes write more log then)",
+        )
+    ]
+
+
+async def _early_claims(connection: SqlConnection) -> list[Finding]:
+    names = [row[0] for row in await _plain_rows(connection, _EARLY_CLAIMS)]
+    if not names:
+        return []
+    return [
+        Finding(
+            "immutable_reads_claims",
+            "warning",
+            "these functions read who asks but are declared IMMUTABLE, so a plan that PostgreSQL "
+            f"keeps may answer one user with another's rows: {_listed(names)}",
+            f"ALTER FUNCTION {names[0]} STABLE",
         )
     ]
 

@@ -118,6 +118,22 @@ async def test_tables_under_row_security_that_keep_only_keys_are_named(
     assert "tidewire enable public.trips --full" in finding.advice
 
 
+async def test_immutable_functions_that_read_claims_are_named(
+    connection: asyncpg.Connection, migrated_database_url: str
+) -> None:
+    await connection.execute(
+        """create function my_id() returns uuid immutable language sql as 'select auth.uid()';
+           create function own(a int) returns text immutable language plpgsql as
+             $$ begin return current_setting('request.jwt.claims'); end $$;
+           create function fine() returns uuid stable language sql as 'select auth.uid()';
+           create function half(a int) returns int immutable language sql as 'select a / 2'"""
+    )
+    finding = await found(migrated_database_url, "immutable_reads_claims")
+    assert finding is not None
+    assert finding.problem.endswith("public.my_id(), public.own(a integer)")
+    assert finding.advice == "ALTER FUNCTION public.my_id() STABLE"
+
+
 async def test_a_role_that_may_too_much_is_an_error(
     connection: asyncpg.Connection, migrated_database_url: str
 ) -> None:

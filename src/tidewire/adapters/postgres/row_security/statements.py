@@ -46,6 +46,11 @@ _BECOME = """
       "~set" := pg_catalog.set_config(
         'request.jwt.claim.role', coalesce("~claim" ->> 'role', ''), true);
 """
+# Else the plans of the former viewer are used, with what was worked out for him while planning. All
+# of the session's go, those of functions that the policy calls too.
+_FORGET_PLANS = """
+      discard plans;
+"""
 # A policy may call what changes settings, even ones that we know nothing of: a function that keeps
 # who asks in a setting of its own would tell the next viewer of the former one. So each block ends
 # by an error, its own or the policy's, which takes all settings back; variables keep their values.
@@ -139,7 +144,7 @@ def loop_function(name: str, policy: RowPolicy) -> str:
         _LOOP.format(
             variables=_variables(policy.columns),
             assignments=_assignments(policy.columns),
-            become=_BECOME,
+            become=_become(policy),
             select=_select(policy),
         ),
     )
@@ -166,10 +171,15 @@ def bound_functions(name: str, policy: RowPolicy) -> str:
     loop = _LOOP.format(
         variables="",
         assignments="",
-        become=_BECOME,
+        become=_become(policy),
         select=f'"~one" := pg_temp.{rows}("~columns", "~numbers", "~from", "~to");',
     )
     return f"{bound}; {_function(name, loop)}"
+
+
+def _become(policy: RowPolicy) -> str:
+    """What makes the session somebody's."""
+    return _BECOME + _FORGET_PLANS if policy.plans_anew else _BECOME
 
 
 def _bound_name(name: str) -> str:
@@ -205,7 +215,7 @@ def by_key_function(name: str, policy: RowPolicy, table: str) -> str:
         _LOOP.format(
             variables=_variables(policy.key),
             assignments=_assignments(policy.key),
-            become=_BECOME,
+            become=_become(policy),
             select=_select_by_key(policy, table),
         ),
     )
