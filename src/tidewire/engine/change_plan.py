@@ -62,18 +62,21 @@ class Want:
         shape: Which columns.
     """
 
-    __slots__ = ("_met", "group", "shape")
+    __slots__ = ("_filtered", "_met", "group", "shape")
 
     def __init__(self, group: ChangeGroup, shape: ChangeShape) -> None:
         self.group = group
         self.shape = shape
         self._met: dict[Met, list[bytes]] = {}
+        self._filtered: set[bytes] = set()
 
-    def add(self, met: Met, id_json: bytes) -> None:
+    def add(self, met: Met, binding: Binding) -> None:
         """Let an entry take part. Equal entries of a channel share one id."""
         ids = self._met.setdefault(met, [])
-        if id_json not in ids:
-            ids.append(id_json)
+        if binding.id_json not in ids:
+            ids.append(binding.id_json)
+        if binding.type_oids:
+            self._filtered.add(binding.id_json)
 
     @property
     def asks_about_new(self) -> bool:
@@ -81,12 +84,19 @@ class Want:
         return any(met is not Met.LEAVES for met in self._met)
 
     def told(self, new: Sight, old: Sight) -> list[tuple[Outcome, bytes]]:
-        """(outcome, ids) for channels that see so much of the rows; each outcome once."""
+        """(outcome, ids) for channels that see so much of the rows; each outcome once.
+
+        An entry with a filter is told of no failure: that would say of a row, which may be hidden
+        from its owner, that it meets the filter.
+        """
         ids: dict[Outcome, dict[bytes, None]] = {}
         for met, of_met in self._met.items():
             outcome = outcome_of(met, new, old)
-            if outcome is not None:
-                ids.setdefault(outcome, {}).update(dict.fromkeys(of_met))
+            told = of_met
+            if outcome is Outcome.FAILED:
+                told = [id_json for id_json in of_met if id_json not in self._filtered]
+            if outcome is not None and told:
+                ids.setdefault(outcome, {}).update(dict.fromkeys(told))
         return [(outcome, b",".join(of)) for outcome, of in ids.items()]
 
 
@@ -230,7 +240,7 @@ def make_plan(
         want = wants.get(key)
         if want is None:
             want = wants[key] = Want(*key)
-        want.add(Met.NEW if is_refused else met, binding.id_json)
+        want.add(Met.NEW if is_refused else met, binding)
     return Plan(
         version,
         _offers(open_.values()),

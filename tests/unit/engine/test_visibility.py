@@ -256,6 +256,34 @@ async def test_an_error_does_not_tell_that_a_hidden_row_meets_a_filter() -> None
     assert [row["errors"] for row in rows_of(bob.take())] == [["Error 401: Unauthorized"]]
 
 
+async def test_a_policy_that_raises_does_not_tell_that_a_row_meets_a_filter() -> None:
+    """Else who can make it raise would read hidden rows by as many filters as he likes."""
+    house, _ = guarded(fail_on("boom"))
+    plain = await join(house, "bob", LEAVES)
+    prying = [
+        await join(house, "bob", {**LEAVES, "filter": f"note=eq.{note}"}, topic=note)
+        for note in ("secret", "other")
+    ]
+    mixed, outcome = await house.join(
+        ALL, {**ALL, "filter": "note=eq.secret"}, claims={"sub": "bob"}, topic="mixed"
+    )
+    await house.send(
+        insert(FULL, b"1", b"boom", b"secret"),
+        update(FULL, b"1", b"ann", b"x", old=(b"1", b"boom", b"secret")),
+        delete(FULL, b"1", b"boom", b"secret"),
+    )
+    assert len(rows_of(plain.take())) == 3
+    assert [each.take() for each in prying] == [[], []]
+    assert [payload["ids"] for _, payload in mixed.take()] == [[outcome.group.ids[0]]] * 2
+
+
+async def test_where_the_key_may_not_be_read_a_raising_policy_tells_as_little() -> None:
+    house, _ = guarded(fail_on("boom"), anon=may_read("status", bypasses=False))
+    prying = await join(house, "bob", {**ALL, "filter": "status=eq.boom"})
+    await house.send(insert(FULL, b"1", b"boom", b"x"))
+    assert prying.take() == []
+
+
 async def test_an_unchanged_value_is_judged_by_the_old_row() -> None:
     house, _ = guarded(ScriptedPolicy(own("note"), oid=TRIPS))
     ann = await join(house, "ann")
