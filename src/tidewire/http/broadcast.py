@@ -37,6 +37,8 @@ _SEGMENTS = 3
 _EVENTS = "events"
 _JSON, _BYTES = "application/json", "application/octet-stream"
 _UNSUPPORTED = "Unsupported Media Type. Use application/json or application/octet-stream"
+_PRIVATE = {None: False, "false": False, "true": True}
+_NOT_BOOLEAN = "must be true or false"
 _PRIVATE_ONLY = "can only be used on private channels"
 
 
@@ -82,7 +84,7 @@ class _Routes:
     async def single(self, request: Request) -> Response:
         claims = await authenticate(request, self._verifier, self._clock)
         sub_topic, event = _names(request)
-        private = request.query_params.get("private") == "true"
+        private = _PRIVATE.get(request.query_params.get("private"))
         body = await read_body(request)
         encoding = _encoding(request)
         if encoding is None:
@@ -91,6 +93,8 @@ class _Routes:
             body = body.strip() or b"{}"
             if not is_json(body):
                 return json_response({"message": "The body is not JSON"}, status=400)
+        if private is None:  # a guess might send to everybody what was meant for few
+            return json_response({"errors": {"private": [_NOT_BOOLEAN]}}, status=422)
         topic = self._broadcasts.topic(sub_topic, private=private)
         if topic is None:
             return json_response({"errors": {"topic": [BLANK]}}, status=422)

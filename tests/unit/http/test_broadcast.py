@@ -228,11 +228,22 @@ async def test_a_private_broadcast_without_the_right_is_forbidden(desk: Desk) ->
     assert not desk.broker.messages
 
 
-@pytest.mark.parametrize("value", ["True", "1", "yes", ""])
-async def test_only_the_word_true_means_private(desk: Desk, value: str) -> None:
-    answer = await desk.single("t", "e", b"{}", params={"private": value})
+@pytest.mark.parametrize("params", [{}, {"private": "false"}])
+async def test_a_broadcast_that_is_not_said_to_be_private_is_public(
+    desk: Desk, params: dict[str, str]
+) -> None:
+    answer = await desk.single("t", "e", b"{}", params=params)
     assert answer.status_code == 202
     assert desk.broker.messages[0].topic == "default:public:t"
+
+
+@pytest.mark.parametrize("value", ["True", "1", "yes", ""])
+async def test_what_may_have_been_meant_to_be_private_is_not_sent_to_everybody(
+    desk: Desk, value: str
+) -> None:
+    answer = await desk.single("t", "e", b"{}", params={"private": value})
+    assert refused(answer) == (422, {"errors": {"private": ["must be true or false"]}})
+    assert not desk.broker.messages
 
 
 @pytest.mark.parametrize(
