@@ -120,12 +120,13 @@ class History:
         given: set[str] = set()
         if replay is not None:
             self.dismiss(room.topic, replay)
+        if not channel.hears_broadcasts:
+            return
+        if replay is not None:
             for stored in replay.messages:
                 given.add(stored.id)
                 _give_again(channel, room, stored)
             self._stats.replayed_total += len(replay.messages)
-        if not channel.hears_broadcasts:
-            return
         late = [*self._late_of(room.key), *(replay.backlog if replay is not None else ())]
         for message in late:
             if message.row_id not in given:

@@ -243,7 +243,7 @@ class Joins:
         task = asyncio.current_task()
         outcome: SubscribeOutcome | None = None
         replay: Replay | None = None
-        reason = codes.INITIALIZING
+        reason, refusal = codes.INITIALIZING, ""
         try:
             async with asyncio.timeout(self._limits.join_timeout_s):
                 reason = await self._why_not_entitled(channel, topic, config)
@@ -258,7 +258,9 @@ class Joins:
                     reason = codes.INITIALIZING
                 if config.entries:
                     outcome = await self._subscribe(channel, topic, config)
-            reason = self._why_no_longer(channel, replay)
+                if config.entries or replay is not None:  # it waited since rights were asked for
+                    refusal = await self._why_not_entitled(channel, topic, None)
+            reason = refusal or self._why_no_longer(channel, replay)
         except (TimeoutError, UnavailableError, _RefusedError):
             outcome = None
         except Exception:  # the edge of one join: its client must hear of it
@@ -276,11 +278,15 @@ class Joins:
             self._subscriptions.unsubscribe(channel, outcome.group)
         self._refuse(peer, frame, reason)
 
-    async def _why_not_entitled(self, channel: Channel, topic: Topic, config: JoinConfig) -> str:
-        """Why policies refuse a join; "" when they do not."""
+    async def _why_not_entitled(
+        self, channel: Channel, topic: Topic, config: JoinConfig | None
+    ) -> str:
+        """Why policies refuse a join; "" when they do not. Without `config`: by now."""
         if not topic.private:
             return ""
         try:
+            if config is None:
+                return await self._rights.refuse_since(channel, topic)
             return await self._rights.refuse_join(channel, topic, presence=config.presence_enabled)
         except DatabaseUnavailableError:
             return codes.JOIN_NO_DATABASE

@@ -133,6 +133,28 @@ class Rights:
             return ""
         return _join_refusal(channel.rights, topic)
 
+    async def refuse_since(self, channel: Channel, topic: Topic) -> str:
+        """Ask again when something changed since `refuse_join`, before anything is given.
+
+        Returns:
+            As `refuse_join`.
+
+        Raises:
+            DatabaseUnavailableError: Nobody can say.
+            LimitReachedError: Too many ask.
+        """
+        told, rights = channel.rights_told, channel.rights
+        assert rights is not None
+        is_other = bool(self._state) and rights.state != self._state
+        for _ in range(LOOKS):
+            if told == self._told and not is_other:
+                break
+            told, is_other = self._told, False
+            rights = channel.rights = await self._ask(channel, topic)
+            if not rights.may_read:
+                return _join_refusal(rights, topic)
+        return ""
+
     def opened(self, channel: Channel) -> None:
         """A private channel is joined."""
         assert channel.rights is not None

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.house import Client, House
 from tests.support.until import until
+from tests.unit.engine.test_history import GatedStore, stored
 from tidewire.core.errors import DatabaseUnavailableError, LimitReachedError
 from tidewire.engine import rights as module
 from tidewire.engine.rights import HELD_FRAMES_MAX, policy_headers
@@ -452,6 +453,29 @@ async def test_a_join_during_a_change_is_looked_at_again(house: House, gated: Ga
     gated.gate.set()
     await until(lambda: told(client))
     assert told(client) == [MAY_NOT]
+
+
+@pytest.mark.parametrize("left", [frozenset[Right](), frozenset({SEE})])
+async def test_a_replay_is_not_given_to_who_was_shut_out_while_it_was_read(
+    gated: Gated, left: frozenset[Right]
+) -> None:
+    store = GatedStore()
+    store.messages = [stored(1)]
+    store.gate.clear()
+    house = House(store=store)
+    house.node.rights._authorizer = gated
+    client = house.connect()
+    ref = client.join(TOPIC, {**PRESENT, "broadcast": {"replay": {}}})
+    await house.settle()
+    assert store.asked
+    gated.change(by_role(anon=left))
+    house.node.rights.on_message(b"{}")
+    store.gate.set()
+    await house.settle()
+    assert client.reply(ref)["status"] == ("ok" if left else "error")
+    assert client.events("broadcast") == []
+    assert not house.history._reading
+    await house.node._tasks.close()
 
 
 async def test_a_sweep_waits_for_the_database_and_goes_on(house: House, gated: Gated) -> None:
