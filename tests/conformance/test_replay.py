@@ -15,7 +15,7 @@ import pytest
 from tests.support.raw_socket import raw_socket, read_binary_broadcast
 from tests.support.server import TidewireServer
 from tests.support.stock import StockClient
-from tests.support.stock_js import StockJs
+from tests.support.stock_js import JsChannel, StockJs
 from tests.support.stock_py import PyClient
 from tests.support.tables import unused_name
 
@@ -153,6 +153,7 @@ async def test_a_kept_broadcast_of_supabase_js_is_delivered_once_and_replayed(
 ) -> None:
     sender = await (await make_client("js2", server, js)).channel(topic, config=private(ack=True))
     receiver = await (await make_client("js2", server, js)).channel(topic, config=private())
+    assert isinstance(sender, JsChannel)
     await sender.subscribe()
     await receiver.subscribe()
     message = {"type": "broadcast", "event": "kept", "payload": {"n": 1}, "persist": {"ttl": 60}}
@@ -202,6 +203,7 @@ async def test_http_send_keeps_what_it_is_asked_to(
     database: asyncpg.Connection, server: TidewireServer, js: StockJs, topic: str
 ) -> None:
     channel = await (await make_client("js2", server, js)).channel(topic, config=private())
+    assert isinstance(channel, JsChannel)
     answer = await channel.call(
         "httpSend", event="kept", payload={"n": 1}, options={"persist": {"ttl": 60}}
     )

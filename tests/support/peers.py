@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 
 from tests.support.frames import split_frames
 from tidewire.core.rate_limit import Meter
@@ -9,6 +10,7 @@ from tidewire.engine.channel import Channel
 from tidewire.engine.fanout import LANE_V2
 from tidewire.ports.token_verifier import Claims
 from tidewire.protocol.phoenix.codec_json import encode_v2
+from tidewire.protocol.phoenix.frame import ClientFrame
 from tidewire.protocol.websocket.frames import text_frame
 
 
@@ -35,6 +37,9 @@ class FakePeer:
 
     def hold(self, delay_s: float) -> None:
         self.held_s.append(delay_s)
+
+    def carry_out(self, frames: Sequence[ClientFrame]) -> None:
+        raise AssertionError("no push waits here")
 
     def send(self, topic, event, payload, *, join_ref, ref) -> None:
         self.write(text_frame(encode_v2(topic, event, payload, join_ref=join_ref, ref=ref)))

@@ -35,9 +35,9 @@ async def db(migrated_database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def keep(db: asyncpg.Connection, retention_days: int = 3) -> dict[str, Any]:
-    return json.loads(
-        await db.fetchval("select realtime.tidewire_keep_messages($1)", retention_days)
-    )
+    told = await db.fetchval("select realtime.tidewire_keep_messages($1)", retention_days)
+    assert told is not None
+    return json.loads(told)
 
 
 async def places(db: asyncpg.Connection) -> dict[str, str]:
@@ -55,11 +55,13 @@ async def test_days_are_there_from_yesterday_to_three_ahead(db: asyncpg.Connecti
 async def test_a_day_without_a_partition_does_not_keep_anybody_from_sending(
     db: asyncpg.Connection,
 ) -> None:
-    for table in await db.fetchval(
+    tables = await db.fetchval(
         "select array_agg(inhrelid::regclass::text) from pg_inherits"
         " where inhparent = 'realtime.messages'::regclass"
         " and inhrelid <> 'realtime.messages_default'::regclass"
-    ):
+    )
+    assert tables
+    for table in tables:
         await db.execute(f"drop table {table}")
     await db.execute("select realtime.send('{}', 'e', 'here')")
     await db.execute(OLD_ROW, "later", 9, 10)
@@ -137,4 +139,5 @@ async def test_a_senders_time_zone_changes_nothing(db: asyncpg.Connection) -> No
         "select extract(epoch from (now() at time zone 'utc') - inserted_at)::float8"
         " from realtime.messages"
     )
+    assert age_s is not None
     assert abs(age_s) < 60

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -252,7 +253,7 @@ async def test_to_track_without_presence_at_the_join_asks_for_it_then(
 # ------------------------------------------------------------ new tokens
 
 
-def refresh(client: Client, role: str, **claims: object) -> None:
+def refresh(client: Client, role: str, **claims: Any) -> None:
     token = client.house.token(role, **claims)
     client.send(TOPIC, "access_token", {"access_token": token})
 

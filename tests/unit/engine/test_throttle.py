@@ -37,7 +37,8 @@ def heard(client: Client) -> list[int]:
 
 @pytest.mark.parametrize("scope", ["channel_messages_per_s", "connection_messages_per_s"])
 async def test_over_the_limit_a_sender_is_slowed_and_loses_nothing(scope):
-    house = House(**{scope: 10}, burst_s=1)
+    limits: Any = {scope: 10}
+    house = House(**limits, burst_s=1)
     sender, other = await joined(house), await joined(house)
     for number in range(15):
         say(sender, number)
@@ -200,7 +201,8 @@ async def test_a_flood_of_tracks_is_answered_with_ok_and_shows_the_newest_in_the
 
 @pytest.mark.parametrize("scope", ["presence_per_s", "connection_presence_per_s"])
 async def test_tracks_are_limited_for_a_connection_and_for_the_node(scope):
-    house = House(**{scope: 3}, channel_presence_per_s=0, burst_s=1)
+    limits: Any = {scope: 3}
+    house = House(**limits, channel_presence_per_s=0, burst_s=1)
     client = await joined(house)
     client.join("realtime:two")
     for number in range(4):

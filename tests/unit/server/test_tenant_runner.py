@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -28,7 +28,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def running(tenant: PaperTenant) -> AsyncIterator[asyncio.Task[None]]:
+async def running(tenant: PaperTenant) -> AsyncGenerator[asyncio.Task[None]]:
     task = asyncio.create_task(tenant.runner.run())
     try:
         yield task

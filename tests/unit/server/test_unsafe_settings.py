@@ -59,7 +59,7 @@ def test_other_keys_may_be_public(key: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "rt.example.org"])
 def test_a_port_open_to_others_wants_tls_or_a_proxy(host: str) -> None:
     assert codes(server=ServerSettings(host=host)) == ["plain_http", "open_metrics"]
-    safe = {"host": host, "metrics_jwt_secret": GOOD}
+    safe: Any = {"host": host, "metrics_jwt_secret": GOOD}
     assert codes(server=ServerSettings(**safe, trusted_proxies=["10.0.0.1"])) == []
     assert codes(server=ServerSettings(**safe, tls_certificate="c", tls_key="k")) == []
 

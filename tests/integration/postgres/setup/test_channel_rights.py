@@ -13,6 +13,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -105,7 +106,7 @@ def random_policies(rng: random.Random) -> str:
 def random_question(rng: random.Random) -> RightsQuestion:
     role = rng.choice(["authenticated"] * 5 + ["anon", "anon", "service_role"])
     subject = rng.choice([ANN, ANN, BOB, "nobody", None])
-    claims = {"role": role, "team": rng.choice(["red", "blue"]), "sub": subject}
+    claims: dict[str, Any] = {"role": role, "team": rng.choice(["red", "blue"]), "sub": subject}
     claims["level"] = rng.choice([1, 7, "high"])
     headers = rng.choice(["{}", '{"x-team":"red"}'])
     wanted = ALL_RIGHTS - (frozenset({Right.READ_PRESENCE}) if rng.random() < 0.3 else frozenset())
@@ -139,6 +140,7 @@ class Oracle:
                     question.topic,
                     right.value.partition(" ")[2],
                 )
+                assert made is not None
                 ids[made] = right
             await self._become(question)
             rows = await self._connection.fetch(

@@ -37,7 +37,9 @@ def test_an_id_is_told_as_meta() -> None:
 
 def test_the_payload_is_passed_on_byte_for_byte() -> None:
     body = b'{"messages":[{"topic":"t","event":"e\\u00fc","payload": {"n":1.50, "n":2} }]}'
-    (entry,) = parse_batch(body, payload_bytes_max=100)
+    entries = parse_batch(body, payload_bytes_max=100)
+    assert isinstance(entries, list)
+    (entry,) = entries
     assert entry.envelope == (
         b'{"payload":{"n":1.50, "n":2},"event":"e\\u00fc","type":"broadcast"}'
     )
